@@ -1,0 +1,1 @@
+"""Reading images, fixing class order, splitting. Never writes to the data folder."""

@@ -1,0 +1,1 @@
+"""The nouns of evaluation: `Predictions`, `ClassScore`, `Confusion`, `Evaluation`."""

@@ -1,0 +1,138 @@
+"""Files written so that a reader never sees half of one.
+
+A file is written under a temporary name beside its target, flushed to the disk
+and renamed: after a crash there is the old file or the new one. A full disk or
+a read-only folder becomes one clear `RunError`, and the old file stays.
+
+It also says where caches live. It knows nothing of runs or images.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from bowerbird.errors import RunError
+
+__all__ = [
+    "atomic",
+    "cache_home",
+    "hash_bytes",
+    "hash_file",
+    "make_folder",
+    "write_bytes",
+    "write_json",
+    "write_text",
+]
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary file beside `path` for writing; rename it there at the end.
+
+    Raises:
+        RunError: the disk is full, or the folder can't be written to.
+    """
+    temporary: Path | None = None
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=".part-", dir=path.parent)
+        temporary = Path(name)
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+        temporary = None
+    except OSError as error:
+        raise _explained(error, path) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path` atomically."""
+    with atomic(path) as file:
+        file.write(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` atomically, in UTF-8."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON; NaN is refused, since it is not JSON."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def make_folder(path: Path) -> Path:
+    """Create `path` and its parents.
+
+    Raises:
+        RunError: it can't be created.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _explained(error, path) from error
+    return path
+
+
+def hash_bytes(data: bytes) -> str:
+    """128-bit blake2b of `data`, 32 hexadecimal digits."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """128-bit blake2b of a file's bytes, read in pieces."""
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def cache_home() -> Path:
+    """Where Bowerbird keeps what it can compute again.
+
+    ``$BOWERBIRD_CACHE``, else the platform's cache folder (``~/.cache/bowerbird``).
+    """
+    if named := os.environ.get("BOWERBIRD_CACHE"):
+        return Path(named).expanduser()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", "~"))
+    elif sys.platform == "darwin":
+        base = Path("~/Library/Caches")
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    return base.expanduser() / "bowerbird"
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _explained(error: OSError, path: Path) -> RunError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return RunError(
+            f"No space left while writing {path}. What was saved before is intact. "
+            "Free some space, or choose another disk with --out, and run the command again."
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return RunError(
+            f"{path} can't be written: {error.strerror}. Choose a folder of your own with --out."
+        )
+    return RunError(f"{path} can't be written: {error.strerror or error}.")
