@@ -14,7 +14,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, AfterValidator, ConfigDict, Field, ValidationError
 
 from bowerbird.errors import ConfigError
 
@@ -94,16 +94,27 @@ class ReadConfig(Settings):
 class SplitConfig(Settings):
     """How images are held out, unless DATA says so itself."""
 
-    val: float = Field(
-        0.15, ge=0, description="Validation: a share below 1, or that many images per class."
+    val: float | None = Field(
+        None,
+        ge=0,
+        description="Validation: a share below 1, or that many images per class; by default as "
+        "DATA gives it, else 0.15.",
     )
-    test: float = Field(
-        0.15, ge=0, description="Test: a share below 1, or that many images per class."
+    test: float | None = Field(
+        None,
+        ge=0,
+        description="Test: a share below 1, or that many images per class; by default as DATA "
+        "gives it, else 0.15 unless DATA gives splits.",
     )
     split_seed: int = Field(0, ge=0, description="Seed of the split.")
 
 
-Duration = Annotated[float | None, BeforeValidator(parse_duration)]
+def _plausible_duration(text: str | None) -> str | None:
+    parse_duration(text)
+    return text
+
+
+Duration = Annotated[str | None, AfterValidator(_plausible_duration)]
 
 
 class TrainConfig(Settings):
@@ -144,7 +155,7 @@ class TrainConfig(Settings):
         None, gt=0, description="Peak rate for the head; by default from the method."
     )
     layer_decay: float = Field(
-        0.5, gt=0, le=1, description="Factor on the rate for each stage further from the head."
+        0.7, gt=0, le=1, description="Factor on the rate for each stage further from the head."
     )
     weight_decay: float = Field(0.02, ge=0, description="AdamW weight decay.")
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps that warm up.")
@@ -170,6 +181,11 @@ class TrainConfig(Settings):
     )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps.")
     workers: int | None = Field(None, ge=1, description="Threads; by default one per core.")
+
+    @property
+    def budget_seconds(self) -> float | None:
+        """The budget in seconds, or None where none is set."""
+        return parse_duration(self.budget)
 
 
 class Recipe(Settings):

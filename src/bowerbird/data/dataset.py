@@ -17,9 +17,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-__all__ = ["SPLITS", "Dataset", "Problem", "Sample"]
+__all__ = ["SPLITS", "Dataset", "Problem", "Sample", "split_named"]
 
 SPLITS = ("train", "val", "test")
+
+_USUAL_NAMES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "eval", "evaluation", "dev"),
+    "test": ("test", "testing"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,3 +117,13 @@ class Dataset:
             "problems": [{"path": p.path, "reason": p.reason} for p in self.problems],
             "ignored": dict(self.ignored),
         }
+
+
+def split_named(name: str) -> str | None:
+    """``"train"``, ``"val"`` or ``"test"`` for any of its usual names, else None.
+
+    >>> split_named("Validation"), split_named("cats")
+    ('val', None)
+    """
+    plain = name.strip().lower()
+    return next((split for split, names in _USUAL_NAMES.items() if plain in names), None)

@@ -1,0 +1,1 @@
+"""Bowerbird: from a folder of labelled images to an honest, explained classifier."""

@@ -1,0 +1,111 @@
+"""Which number format runs a frozen network fastest here, measured once and recorded.
+
+bfloat16 runs two to four times as fast as float32 on processors that have it, and
+slower on those that have not; no table of processors is trusted. The answer is kept
+per machine, torch version, network and input size.
+
+Decision: bfloat16 is only taken if it is at least a tenth faster and its features
+still point where float32's do (cosine ≥ 0.99 on the test input).
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bowerbird import storage
+from bowerbird.errors import RunError
+
+__all__ = ["Measured", "choose", "recorded"]
+
+_ADVANTAGE, _COSINE, _REPEATS = 1.1, 0.99, 3
+
+Measured = dict[str, Any]
+
+
+def recorded(
+    question: str, measure: Callable[[], Measured], folder: Path | None = None
+) -> Measured:
+    """The answer to `question` on this machine: from the record, else measured and kept."""
+    folder = folder or storage.cache_home() / "measured"
+    file = folder / f"{storage.hash_bytes((_machine() + question).encode())}.json"
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(found, dict):
+            return found
+    except (OSError, ValueError):
+        pass  # never measured, or a damaged record: measured anew below
+    answer = measure()
+    try:
+        storage.make_folder(folder)
+        storage.write_json(file, answer | {"question": question, "machine": _machine()})
+    except RunError:
+        pass  # a home that can't be written to only costs the time to measure again
+    return answer
+
+
+def choose(name: str, prefix: nn.Module, example: torch.Tensor) -> str:
+    """``"bfloat16"`` or ``"float32"`` for running `prefix` on batches like `example`.
+
+    Args:
+        name: what is run, for the record (network, cut).
+        prefix: in evaluation mode, float32, channels_last.
+        example: input batch [B, C, H, W], float32.
+    """
+    question = f"forward precision of {name} on {tuple(example.shape)}"
+    return str(recorded(question, lambda: _measure(prefix, example))["precision"])
+
+
+def _measure(prefix: nn.Module, example: torch.Tensor) -> Measured:
+    import copy
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in extraction, where every core runs its own batches
+    try:
+        with torch.inference_mode():
+            single, wide = _timed(prefix, example)
+            half = copy.deepcopy(prefix).bfloat16()
+            short, narrow = _timed(half, example.bfloat16())
+    finally:
+        torch.set_num_threads(before)
+    alike = torch.nn.functional.cosine_similarity(
+        wide.flatten(1).float(), narrow.flatten(1).float()
+    ).min()
+    take = single / short >= _ADVANTAGE and float(alike) >= _COSINE
+    return {
+        "precision": "bfloat16" if take else "float32",
+        "float32_seconds": single,
+        "bfloat16_seconds": short,
+        "cosine": float(alike),
+    }
+
+
+def _timed(module: nn.Module, batch: torch.Tensor) -> tuple[float, torch.Tensor]:
+    result: torch.Tensor = module(batch)
+    best = float("inf")
+    for _ in range(_REPEATS):
+        start = time.perf_counter()
+        module(batch)
+        best = min(best, time.perf_counter() - start)
+    return best, result
+
+
+def _machine() -> str:
+    return f"{platform.machine()} {_processor()} torch {torch.__version__} "
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith(("model name", "flags")):
+                return storage.hash_bytes(line.encode()) if "flags" in line else line
+    except OSError:
+        pass  # not Linux: the platform module knows it
+    return platform.processor()

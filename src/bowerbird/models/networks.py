@@ -1,0 +1,391 @@
+"""A network by name, with its weights and preprocessing: made, saved, loaded.
+
+`Network` is the noun: the torch module and what must travel with it. Names are
+timm's, or ``torchvision:NAME`` for torchvision's.
+
+Decisions:
+- Preprocessing comes from the weights, never from the user's memory.
+- The classifier is always the network's own last layer, replaced to fit the classes,
+  so that what we save loads in plain timm.
+- A new classifier is drawn from a seed without touching torch's global generator.
+- `save_network` writes timm's own ``config.json`` and puts what is ours beside it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from bowerbird import storage
+from bowerbird.config import Preprocess
+from bowerbird.errors import ModelError, RunError, WeightsError
+from bowerbird.models import weights as sources
+from bowerbird.models.cuts import classifier_name
+from bowerbird.models.weights import Weights
+
+__all__ = ["Network", "create_model", "load_network", "save_network"]
+
+TORCHVISION = "torchvision:"
+_WEIGHTS_FILE, _CONFIG_FILE, _OURS_FILE = "model.safetensors", "config.json", "bowerbird.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A torch module and what must travel with it.
+
+    Attributes:
+        module: the network, on the CPU, in evaluation mode.
+        name: timm's name, or ``torchvision:NAME``.
+        num_classes: scores per image.
+        preprocess: how an image becomes its input.
+        weights: where the weights came from.
+        arguments: given to the constructor beyond the defaults.
+    """
+
+    module: nn.Module
+    name: str
+    num_classes: int
+    preprocess: Preprocess
+    weights: Weights
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters."""
+        return sum(p.numel() for p in self.module.parameters())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Facts for JSON."""
+        return {
+            "name": self.name,
+            "num_classes": self.num_classes,
+            "parameters": self.parameters,
+            "weights": {
+                "kind": self.weights.kind,
+                "origin": self.weights.origin,
+                "licence": self.weights.licence,
+            },
+            "preprocess": self.preprocess.model_dump(mode="json"),
+            "arguments": dict(self.arguments),
+        }
+
+    def __repr__(self) -> str:
+        millions = self.parameters / 1e6
+        return (
+            f"Network({self.name}, {millions:.1f} M parameters, {self.num_classes} classes, "
+            f"{self.weights.kind} weights)"
+        )
+
+
+def create_model(
+    name: str = "tf_efficientnet_lite0",
+    *,
+    num_classes: int | None = None,
+    weights: str = "auto",
+    offline: bool = False,
+    image_size: int | None = None,
+    seed: int = 0,
+    **arguments: Any,
+) -> Network:
+    """Make a network with pretrained weights and a classifier of `num_classes`.
+
+    Args:
+        name: timm's name (``resnet50.a1_in1k``), or ``torchvision:NAME``.
+        num_classes: scores per image; None keeps the classes of the weights.
+        weights: ``"auto"``, ``"none"`` (random), or a file.
+        offline: never ask the network.
+        image_size: input height and width in pixels; by default that of the weights.
+        seed: draws a new classifier, or all weights where there are none.
+        **arguments: passed to the network's constructor.
+
+    Raises:
+        ModelError: the name is unknown (the message names the nearest ones).
+        WeightsError: no weights were found (the message lists every place searched).
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if name.startswith(TORCHVISION):
+            return _torchvision(name, num_classes, weights, offline, image_size, arguments)
+        return _timm(name, num_classes, weights, offline, image_size, arguments)
+
+
+def save_network(network: Network, folder: Path, classes: tuple[str, ...]) -> None:
+    """Write ``model.safetensors`` and ``config.json`` as timm reads them, and our extras.
+
+    ``timm.create_model("local-dir:FOLDER", pretrained=True)`` loads the result.
+    """
+    from safetensors.torch import save
+
+    storage.make_folder(folder)
+    tensors = {k: v.detach().contiguous() for k, v in network.module.state_dict().items()}
+    storage.write_bytes(folder / _WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
+    ours = network.to_dict() | {"classes": list(classes)}
+    storage.write_json(folder / _OURS_FILE, ours)
+    storage.write_json(folder / _CONFIG_FILE, _timm_config(network, classes))
+
+
+def load_network(folder: Path) -> tuple[Network, tuple[str, ...]]:
+    """Read what `save_network` wrote: the network and its class names in index order.
+
+    Raises:
+        RunError: a file is missing or damaged.
+    """
+    try:
+        ours = json.loads((folder / _OURS_FILE).read_text(encoding="utf-8"))
+        classes = tuple(ours["classes"])
+        source = Weights("file", **{k: ours["weights"][k] for k in ("origin", "licence")})
+        preprocess = Preprocess.model_validate(ours["preprocess"])
+        made = create_model(
+            ours["name"], num_classes=ours["num_classes"], weights="none", **ours["arguments"]
+        )
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            f"The model in {folder} is damaged or missing: {error}. Train again, or restore "
+            "the folder from a copy."
+        ) from error
+    try:
+        tensors = sources.read_tensors(folder / _WEIGHTS_FILE)
+    except WeightsError as error:
+        raise RunError(f"The model in {folder} is damaged or missing: {error}") from error
+    _load_named(made.module, tensors, str(folder))
+    network = dataclasses.replace(made, preprocess=preprocess, weights=source)
+    return network, classes
+
+
+def set_classifier(module: nn.Module, num_classes: int) -> None:
+    """Replace the last layer by a new one with `num_classes` scores."""
+    path = classifier_name(module)
+    old = module.get_submodule(path)
+    new: nn.Module
+    if isinstance(old, nn.Conv2d):
+        new = nn.Conv2d(old.in_channels, num_classes, kernel_size=1)
+    else:
+        new = nn.Linear(cast(nn.Linear, old).in_features, num_classes)
+    module.set_submodule(path, new)
+
+
+def fingerprint(module: nn.Module) -> str:
+    """128-bit hash of all parameters and buffers with their names: equal weights, equal hash."""
+    buffer = io.BytesIO()
+    for name, tensor in sorted(module.state_dict().items()):
+        value = tensor.detach().to("cpu").contiguous()
+        buffer.write(f"{name}{tuple(value.shape)}{value.dtype}".encode())
+        buffer.write(value.flatten().view(torch.uint8).numpy().tobytes())
+    return storage.hash_bytes(buffer.getvalue())
+
+
+def _timm(
+    name: str,
+    num_classes: int | None,
+    spec: str,
+    offline: bool,
+    image_size: int | None,
+    arguments: Mapping[str, Any],
+) -> Network:
+    import timm
+
+    if not timm.is_model(name.split(".")[0].split("/")[-1]) and ":" not in name:
+        raise _unknown(name)
+    known = _timm_pretrained(name)
+    source = sources.find(name, spec, known, offline=offline)
+    shape = _timm_size_argument(name, image_size)
+    try:
+        module = _timm_module(name, num_classes, source, {**shape, **arguments})
+    except TypeError as error:
+        raise ModelError(f"{name} doesn't take these arguments: {error}.") from error
+    except (OSError, RuntimeError) as error:
+        if source.kind != "online":
+            raise ModelError(f"{name} can't be made: {error}.") from error
+        searched = [f"online: {source.origin}: {_first_line(error)}"]
+        raise WeightsError(sources.not_found(name, searched)) from error
+    kept = {**shape, **arguments}
+    preprocess = _timm_preprocess(module, image_size)
+    return Network(module.eval(), name, module.num_classes, preprocess, source, kept)
+
+
+def _timm_module(
+    name: str, num_classes: int | None, source: Weights, arguments: Mapping[str, Any]
+) -> Any:
+    import timm
+
+    classes = {} if num_classes is None else {"num_classes": num_classes}
+    if source.kind == "cached":
+        overlay = {"file": str(source.file)}
+        return timm.create_model(
+            name, pretrained=True, pretrained_cfg_overlay=overlay, **classes, **arguments
+        )
+    if source.kind == "online":
+        return timm.create_model(name, pretrained=True, **classes, **arguments)
+    if source.kind == "none":
+        return timm.create_model(name, pretrained=False, **classes, **arguments)
+    module: Any = timm.create_model(name, pretrained=False, **arguments)
+    _load_file(module, source, name)
+    if num_classes is not None and num_classes != module.num_classes:
+        module.reset_classifier(num_classes)
+    return module
+
+
+def _torchvision(
+    name: str,
+    num_classes: int | None,
+    spec: str,
+    offline: bool,
+    image_size: int | None,
+    arguments: Mapping[str, Any],
+) -> Network:
+    from torchvision import models
+
+    short = name.removeprefix(TORCHVISION)
+    if short not in models.list_models(module=models):
+        raise _unknown(name)
+    default: Any = models.get_model_weights(short).DEFAULT
+    known = {"url": default.url, "license": "BSD-3-Clause (torchvision)"}
+    source = sources.find(name, spec, known, offline=offline)
+    extra = {"init_weights": True} if short in ("googlenet", "inception_v3") else {}
+    if extra:
+        extra |= {"aux_logits": False, "transform_input": source.kind != "none"}
+    module = models.get_model(short, weights=None, **{**extra, **arguments})
+    if source.file is not None:
+        _load_named(module, sources.read_tensors(source.file), source.origin)
+    elif source.kind == "online":
+        _load_named(module, _download(default, name), source.origin)
+    if num_classes is not None:
+        set_classifier(module, num_classes)
+    count = num_classes or 1000
+    preprocess = _torchvision_preprocess(default, image_size)
+    return Network(module.eval(), name, count, preprocess, source, dict(arguments))
+
+
+def _download(weights: Any, name: str) -> Mapping[str, torch.Tensor]:
+    try:
+        tensors: Mapping[str, torch.Tensor] = weights.get_state_dict(progress=False)
+    except OSError as error:
+        searched = [f"online: {weights.url}: {_first_line(error)}"]
+        raise WeightsError(sources.not_found(name, searched)) from error
+    return tensors
+
+
+def _load_file(module: nn.Module, source: Weights, name: str) -> None:
+    file = source.file
+    if file is None:
+        raise WeightsError(f"The weights of {name} have no file.")
+    found = sources.read_tensors(file)
+    wanted = module.state_dict()
+    in_order = source.kind == "packaged" or not (found.keys() & wanted.keys())
+    if in_order:
+        found = sources.take_in_order(found, wanted, source.origin)
+    _load_named(module, found, source.origin)
+
+
+def _load_named(module: nn.Module, tensors: Mapping[str, torch.Tensor], origin: str) -> None:
+    """Load by name; a classifier of other classes is left out, anything else must fit."""
+    wanted = module.state_dict()
+    head = classifier_name(module) + "."
+    auxiliary = ("aux1.", "aux2.", "AuxLogits.")
+    given = {k: v for k, v in tensors.items() if not k.startswith(auxiliary) or k in wanted}
+    unfit = [k for k in given if k in wanted and given[k].shape != wanted[k].shape]
+    for key in [k for k in unfit if k.startswith(head)]:
+        given[key] = wanted[key]
+    wrong = [f"± {k}: {tuple(given[k].shape)} in the file, {tuple(wanted[k].shape)} here"
+             for k in unfit if not k.startswith(head)]  # fmt: skip
+    wrong += [f"- {k} is missing in the file" for k in wanted if k not in given]
+    wrong += [f"+ {k} is not part of the network" for k in given if k not in wanted]
+    if wrong:
+        shown = "\n".join(wrong[:10]) + (f"\n… and {len(wrong) - 10} more" if wrong[10:] else "")
+        raise WeightsError(
+            f"The weights of {origin} belong to another network:\n{shown}\n"
+            "Name the network they were made with by --model."
+        )
+    module.load_state_dict(given)
+
+
+def _unknown(name: str) -> ModelError:
+    import timm
+    from torchvision import models
+
+    names = timm.list_models() + timm.list_pretrained()
+    names += [TORCHVISION + n for n in models.list_models(module=models)]
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(close)}?" if close else "See `bowerbird models`."
+    return ModelError(f"There is no network called {name!r}. {hint}")
+
+
+def _timm_pretrained(name: str) -> dict[str, Any] | None:
+    from timm.models import get_pretrained_cfg
+
+    if ":" in name:
+        return {"hf_hub_id": name.split(":", 1)[1]} if name.startswith("hf-hub:") else None
+    try:
+        found = get_pretrained_cfg(name)
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(f"{name!r}: {error}") from error
+    return found.to_dict() if found else None
+
+
+def _timm_size_argument(name: str, image_size: int | None) -> dict[str, Any]:
+    """Networks with a fixed grid (most transformers) must be told the size when made."""
+    import timm
+
+    if image_size is None or ":" in name:
+        return {}
+    fixed = (_timm_pretrained(name) or {}).get("fixed_input_size")
+    known = timm.is_model(name.split(".")[0])
+    return {"img_size": image_size} if fixed and known else {}
+
+
+def _timm_preprocess(module: nn.Module, image_size: int | None) -> Preprocess:
+    from timm.data import resolve_model_data_config
+
+    found = resolve_model_data_config(module)
+    height, width = (image_size, image_size) if image_size else found["input_size"][1:]
+    return Preprocess.model_validate(
+        {key: found[key] for key in ("crop_pct", "crop_mode", "interpolation", "mean", "std")}
+        | {"input_size": (height, width)}
+    )
+
+
+def _torchvision_preprocess(weights: Any, image_size: int | None) -> Preprocess:
+    known = weights.transforms()
+    crop, resize = known.crop_size[0], known.resize_size[0]
+    size = image_size or crop
+    return Preprocess(
+        input_size=(size, size),
+        crop_pct=min(1.0, crop / resize),
+        interpolation=known.interpolation.value,
+        mean=tuple(known.mean),
+        std=tuple(known.std),
+    )
+
+
+def _timm_config(network: Network, classes: tuple[str, ...]) -> dict[str, Any]:
+    shape = [len(network.preprocess.mean), *network.preprocess.input_size]
+    pre = network.preprocess.model_dump(mode="json")
+    pre.pop("input_size")
+    first = getattr(network.module, "pretrained_cfg", None) or {}
+    return {
+        "architecture": network.name.split(".")[0],
+        "num_classes": network.num_classes,
+        "num_features": getattr(network.module, "num_features", None),
+        "model_args": dict(network.arguments),
+        "label_names": list(classes),
+        "pretrained_cfg": {
+            **pre,
+            "input_size": shape,
+            "num_classes": network.num_classes,
+            "first_conv": first.get("first_conv"),
+            "classifier": classifier_name(network.module),
+            "license": network.weights.licence,
+        },
+    }
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

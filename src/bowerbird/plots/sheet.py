@@ -1,0 +1,92 @@
+"""Pictures with what they were taken for.
+
+Right and wrong are told by a mark and a word as well as by colour. All pictures share
+one pair of axes: a hundred of them would take seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bowerbird.errors import DataError
+from bowerbird.evaluation.results import Predictions
+from bowerbird.plots.style import EMPTY, INK, MUTED, new_figure, shortened, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from PIL.Image import Image
+
+__all__ = ["prediction_sheet"]
+
+_EDGE = 0.04
+
+
+def prediction_sheet(
+    predictions: Predictions,
+    indices: Sequence[int],
+    load: Callable[[str], Image | None],
+    columns: int = 6,
+) -> Figure:
+    """Pictures with what they were taken for.
+
+    Args:
+        predictions: where `indices` point.
+        indices: which pictures, in the order to show.
+        load: gives a picture by its path in `predictions`, or None where it can't.
+        columns: pictures per row.
+
+    Raises:
+        DataError: no picture was chosen.
+    """
+    if len(indices) == 0:
+        raise DataError("There is no picture to show: no index was given.")
+    columns = min(columns, len(indices))
+    rows = -(-len(indices) // columns)
+    with style():
+        figure = new_figure(max(1.7 * columns, 3.4), 2.15 * rows)
+        axes = figure.add_subplot()
+        for place, index in enumerate(indices):
+            left, top = place % columns, place // columns * 1.28
+            _draw_picture(axes, load(predictions.paths[index]), predictions.paths[index], left, top)
+            _write_verdict(axes, predictions, index, left, top)
+        axes.set(xlim=(0, columns), ylim=(1.28 * rows, 0), aspect="equal")
+        axes.axis("off")
+    return figure
+
+
+def _draw_picture(axes: Axes, image: Image | None, path: str, left: float, top: float) -> None:
+    """One picture inside a unit square at (left, top); a grey tile with its name if missing."""
+    if image is None:
+        axes.fill_between(
+            [left + _EDGE, left + 1 - _EDGE], top + _EDGE, top + 1 - _EDGE, color=EMPTY
+        )
+        words = f"can't be read:\n{shortened(Path(path).name, 20)}"
+        axes.text(left + 0.5, top + 0.5, words, ha="center", va="center", fontsize=7, color=MUTED)
+        return
+    picture = image.convert("RGB")
+    picture.thumbnail((256, 256))
+    width, height = (np.array(picture.size) / max(picture.size) * (1 - 2 * _EDGE)).tolist()
+    x, y = left + (1 - width) / 2, top + (1 - height) / 2
+    axes.imshow(np.asarray(picture), extent=(x, x + width, y + height, y))
+
+
+def _write_verdict(
+    axes: Axes, predictions: Predictions, index: int, left: float, top: float
+) -> None:
+    """Two lines of words below the square at (left, top)."""
+    left, top = left + _EDGE, top + 1.0
+    said = shortened(predictions.classes[predictions.predicted[index]], 16)
+    target = int(predictions.targets[index])
+    mark, colour = ("✓", "#00795A") if predictions.correct[index] else ("✗", "#B34700")
+    if target < 0:
+        mark, colour = "?", MUTED
+    sure = f"{mark} {said} {100 * predictions.confidence[index]:.0f} %"
+    axes.text(left, top + 0.02, sure, ha="left", va="top", fontsize=8, color=colour, weight="bold")
+    if target >= 0 and not predictions.correct[index]:
+        truth = f"is {shortened(predictions.classes[target], 18)}"
+        axes.text(left, top + 0.14, truth, ha="left", va="top", fontsize=7.5, color=INK)

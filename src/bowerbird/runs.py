@@ -1,0 +1,267 @@
+"""A run is a folder that holds everything: what was asked, what was read, what came out.
+
+Decisions:
+- A run's folder is never overwritten: a name that is taken gets a number, a folder
+  named with ``--out`` must be new or empty.
+- Everything is written atomically, so a run can be read at any moment, and after a
+  crash.
+- A run knows nothing of training or evaluation: it keeps their files.
+
+Files: ``config.toml``, ``classes.txt``, ``manifest.csv``, ``data.json``,
+``environment.json``, ``history.csv``, ``log.txt``, ``state/`` (what resuming needs) and
+``model/`` (what using needs).
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import platform
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bowerbird import storage
+from bowerbird.config import Recipe, load_recipe
+from bowerbird.data.dataset import Dataset
+from bowerbird.data.manifest import (
+    read_classes,
+    read_manifest,
+    write_classes,
+    write_manifest,
+)
+from bowerbird.data.splits import Split
+from bowerbird.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from bowerbird.models.networks import Network
+
+__all__ = ["HISTORY_COLUMNS", "Run", "create_run", "load_run", "new_folder"]
+
+HISTORY_COLUMNS = (
+    "phase",
+    "epoch",
+    "step_name",
+    "regularization",
+    "learning_rate",
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "val_loss_error",
+    "seconds",
+    "chosen",
+)
+HistoryRow = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run's folder.
+
+    Attributes:
+        path: the folder.
+        recipe: every setting, resolved.
+        classes: class names in index order.
+    """
+
+    path: Path
+    recipe: Recipe
+    classes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"Run({self.path}, {self.recipe.train.model}, {len(self.classes)} classes)"
+
+    @property
+    def finished(self) -> bool:
+        """Whether training came to its end."""
+        return (self.path / "model" / "model.safetensors").is_file()
+
+    @property
+    def state(self) -> Path:
+        """Folder of what resuming needs."""
+        return self.path / "state"
+
+    @cached_property
+    def read(self) -> dict[str, Any]:
+        """What was read from the source: root, counts of ignored files, notes on the split."""
+        found: dict[str, Any] = self._json("data.json")
+        return found
+
+    def manifest(self) -> tuple[Dataset, Split]:
+        """The images with class, split, group and hash, as they were frozen."""
+        dataset, split = read_manifest(
+            self.path / "manifest.csv", Path(self.read["root"]), self.classes
+        )
+        full = dataclasses.replace(dataset, ignored=self.read["ignored"])
+        return full, dataclasses.replace(
+            split, seed=self.recipe.split.split_seed, notes=tuple(self.read["notes"])
+        )
+
+    def history(self) -> list[HistoryRow]:
+        """Rows of ``history.csv``; numbers are floats, empty cells are left out."""
+        file = self.path / "history.csv"
+        if not file.is_file():
+            return []
+        with file.open(encoding="utf-8", newline="") as text:
+            return [_typed(row) for row in csv.DictReader(text)]
+
+    def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Replace ``history.csv``."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, HISTORY_COLUMNS, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        storage.write_text(self.path / "history.csv", text.getvalue())
+
+    def network(self) -> Network:
+        """The trained network.
+
+        Raises:
+            RunError: training hasn't come to its end, or the model is damaged.
+        """
+        from bowerbird.models.networks import load_network
+
+        if not self.finished:
+            raise RunError(
+                f"{self.path} has no model yet: its training was interrupted. "
+                f"Go on with: bowerbird resume {self.path}"
+            )
+        network, classes = load_network(self.path / "model")
+        if classes != self.classes:
+            raise RunError(f"The model in {self.path} was made for other classes than its run.")
+        return network
+
+    def environment(self) -> dict[str, Any]:
+        """Versions, machine, times and the measured choices."""
+        found: dict[str, Any] = self._json("environment.json")
+        return found
+
+    def note_environment(self, facts: Mapping[str, Any]) -> None:
+        """Add facts to ``environment.json``."""
+        storage.write_json(self.path / "environment.json", self.environment() | dict(facts))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Facts for JSON."""
+        return {
+            "path": str(self.path),
+            "finished": self.finished,
+            "classes": list(self.classes),
+            "recipe": self.recipe.model_dump(mode="json"),
+        }
+
+    def _json(self, name: str) -> Any:
+        try:
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise _damaged(self.path, name, error) from error
+
+
+def create_run(recipe: Recipe, dataset: Dataset, split: Split, out: Path | None = None) -> Run:
+    """Make a run's folder and write what was asked and what was read, before work starts.
+
+    Args:
+        recipe: every setting, resolved.
+        dataset: what was read.
+        split: who is trained on, validated on, tested on.
+        out: the folder; by default a new one in ``runs/``, named after the data.
+
+    Raises:
+        RunError: the folder is taken, or can't be written.
+    """
+    folder = new_folder(out, Path(recipe.data or dataset.root).stem)
+    storage.write_text(folder / "config.toml", recipe.to_toml())
+    write_classes(folder / "classes.txt", dataset.classes)
+    write_manifest(folder / "manifest.csv", dataset, split)
+    read = {
+        "root": str(dataset.root),
+        "ignored": dict(dataset.ignored),
+        "notes": list(split.notes),
+    }
+    storage.write_json(folder / "data.json", read)
+    storage.write_json(folder / "environment.json", _environment())
+    return Run(folder, recipe, dataset.classes)
+
+
+def load_run(path: str | Path) -> Run:
+    """Open a run's folder.
+
+    Raises:
+        RunError: it is not a run, or it is damaged (the message names the file).
+    """
+    folder = Path(path).expanduser().absolute()
+    if not folder.is_dir():
+        raise RunError(f"There is no run {path}. Runs are folders, by default in runs/.")
+    if not (folder / "config.toml").is_file():
+        raise RunError(f"{path} is not a run: it has no config.toml.")
+    try:
+        recipe = load_recipe(folder / "config.toml")
+    except ConfigError as error:
+        raise _damaged(folder, "config.toml", error) from error
+    return Run(folder, recipe, read_classes(folder / "classes.txt"))
+
+
+def new_folder(out: Path | None, stem: str) -> Path:
+    """Make the folder of a new run.
+
+    Raises:
+        RunError: `out` exists and isn't empty, or it can't be made.
+    """
+    if out is not None:
+        folder = out.expanduser().absolute()
+        if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+            raise RunError(
+                f"{out} exists already and is never overwritten. Choose another name with --out, "
+                f"or go on with it: bowerbird resume {out}"
+            )
+        return storage.make_folder(folder)
+    base = Path("runs").absolute()
+    storage.make_folder(base)
+    name = re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "run"
+    number = 1
+    while True:
+        folder = base / f"{name[:60]}-{number}"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+            continue
+        except OSError as error:
+            raise RunError(f"{folder} can't be made: {error.strerror}. Use --out.") from error
+        return folder
+
+
+def _typed(row: Mapping[str, str]) -> HistoryRow:
+    words = ("phase", "step_name")
+    return {k: (v if k in words else float(v)) for k, v in row.items() if v not in ("", None)}
+
+
+def _environment() -> dict[str, Any]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    versions = {}
+    for package in ("bowerbird", "torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        "created": time.strftime("%Y-%m-%d %H:%M:%S%z"),
+        "command": sys.argv[1:] if Path(sys.argv[0]).stem in ("bowerbird", "__main__") else [],
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": versions,
+    }
+
+
+def _damaged(folder: Path, name: str, error: Exception) -> RunError:
+    return RunError(
+        f"The run {folder} is damaged: {name} can't be read ({error}). Restore the file from a "
+        "copy, or train again."
+    )

@@ -1,0 +1,317 @@
+"""Training from a split data set to a finished run: probe, fine-tune, choose, save.
+
+`fit` reads from top to bottom as what happens. Each stage looks first for what an
+interrupted run has left in ``state/`` and goes on from there, so `fit` and `resume` are
+the same code.
+
+Decisions:
+- A head is learnt on cached features first; fine-tuning starts from it, so good
+  features aren't thrown away by a random head (Kumar et al. 2022, arXiv:2202.10054).
+- What is kept is chosen on validation, never on test.
+- ``auto`` may end with the probe: more training is not always better.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bowerbird import progress, storage
+from bowerbird.config import Recipe, TrainConfig
+from bowerbird.data.dataset import Dataset
+from bowerbird.data.images import enumerate_views
+from bowerbird.data.splits import Split
+from bowerbird.errors import ConfigError, DataError, Interrupted, RunError
+from bowerbird.features import FeatureCache, Features, Image, extract
+from bowerbird.features.extract import Extractor, cores
+from bowerbird.models.networks import Network, create_model, load_network, save_network
+from bowerbird.runs import Run, create_run
+from bowerbird.training import plan, probe
+from bowerbird.training.batches import Part
+from bowerbird.training.interrupts import StopSignal, listening
+from bowerbird.training.logistic import Solution
+from bowerbird.training.loop import PhasePlan
+from bowerbird.training.tuning import Tuner
+
+__all__ = ["fit", "resume"]
+
+
+def fit(
+    network: Network | None,
+    dataset: Dataset,
+    split: Split,
+    config: TrainConfig | None = None,
+    *,
+    out: str | Path | None = None,
+    recipe: Recipe | None = None,
+) -> Run:
+    """Train on a split data set and leave a run's folder.
+
+    Args:
+        network: to start from; None makes the one that the settings name.
+        dataset: the images.
+        split: who is trained on, validated on, tested on.
+        config: settings; by default those of `recipe`, or the defaults.
+        out: folder of the run; by default a new one in ``runs/``.
+        recipe: the settings of reading and splitting, to be kept with the run.
+
+    Raises:
+        DataError: there is nothing to train on or to validate on.
+        Interrupted: stopped on request; the message says how to go on.
+        RunError: the folder can't be used.
+    """
+    _check_split(dataset, split)
+    base = recipe or Recipe(data=str(dataset.root))
+    full = base.model_copy(update={"train": config or base.train})
+    if network is not None:
+        full = full.model_copy(
+            update={"train": full.train.model_copy(update={"model": network.name})}
+        )
+    run = create_run(full, dataset, split, None if out is None else Path(out))
+    storage.make_folder(run.state)
+    if network is not None:
+        save_network(network, run.state / "initial", dataset.classes)
+    return _go_on(run)
+
+
+def resume(run: Run) -> Run:
+    """Go on with an interrupted run; a finished one comes back as it is.
+
+    The result is the same, to the last bit, as if nothing had happened.
+
+    Raises:
+        RunError: its state is damaged.
+        Interrupted: stopped again.
+    """
+    return run if run.finished else _go_on(run)
+
+
+def _go_on(run: Run) -> Run:
+    with listening() as stop, progress.log_to(run.path / "log.txt"):
+        try:
+            _Training(run, stop).run_all()
+        except Interrupted as error:
+            raise Interrupted(
+                f"Stopped; everything is saved. Go on with: bowerbird resume {run.path}"
+            ) from error
+    return run
+
+
+class _Training:
+    """One training of a run, from wherever it stopped."""
+
+    def __init__(self, run: Run, stop: StopSignal) -> None:
+        self.run, self.stop, self.config = run, stop, run.recipe.train
+        dataset, split = run.manifest()
+        self.train, self.val = _part(dataset, split, "train"), _part(dataset, split, "val")
+        self.network = self._initial()
+        self.cache = FeatureCache()
+        self.workers = self.config.workers or cores()
+        self.rows: list[dict[str, Any]] = []
+
+    def run_all(self) -> None:
+        """Probe, fine-tune, choose, save."""
+        began = time.monotonic()
+        probed = self._probe()
+        tuned = self._finetune(probed)
+        chosen = self._choose(probed, tuned)
+        if self.config.refit:
+            self._refit(probed, chosen)
+        save_network(self.network, self.run.path / "model", self.run.classes)
+        earlier = self.run.environment().get("seconds_training", 0.0)
+        self.run.note_environment(
+            {
+                "seconds_training": round(earlier + time.monotonic() - began, 1),
+                "chosen": chosen,
+                "network": self.network.to_dict(),
+            }
+        )
+
+    def _probe(self) -> Solution:
+        """The head on frozen features, now in the network."""
+        extractor = Extractor(self.network, precision=self.config.precision, device=self._device())
+        views = self._features(extractor, "train", views=self.config.views)
+        val = self._features(extractor, "val")[0]
+        solution = probe.fit_probe(
+            views, self.train.targets, (val, self.val.targets), self._classes(), self.config
+        )
+        probe.put_into(self.network.module, solution.linear)
+        rows = [{"phase": "probe", "step_name": "head", **row} for row in solution.rows]
+        self.rows = rows
+        self.run.write_history(rows)
+        best = next(row for row in rows if row["chosen"])
+        progress.say(
+            f"Probe: {best['val_accuracy']:.1%} of {len(self.val.images)} validation images right "
+            f"with a linear classifier on {extractor.shape[0]} frozen features."
+        )
+        self.run.note_environment({"forward_precision": extractor.precision})
+        return solution
+
+    def _finetune(self, probed: Solution) -> tuple[float, float] | None:
+        """Fine-tune within the budget; returns accuracy and loss on validation."""
+        if self.config.method == "probe":
+            return None
+        wrong = round((1 - _chosen(probed)["val_accuracy"]) * len(self.val.images))
+        worth, why = plan.worth_tuning(wrong, len(self.val.images))
+        if self.config.method == "auto":
+            progress.say(why)
+        if self.config.method == "auto" and not worth:
+            return None
+        tuner = self._tuner()
+        phases = self._plan(tuner)
+        if not phases:
+            progress.say("The budget is too short for fine-tuning; the probe stays.")
+            return None
+        return tuner.run(phases, self.train, self.val, self.run.state, self._report)
+
+    def _plan(self, tuner: Tuner) -> list[PhasePlan]:
+        """The written plan, or a new one, written before it is followed."""
+        file = self.run.state / "plan.json"
+        if file.is_file():
+            return [PhasePlan(**phase) for phase in _json(file)]
+        images = len(self.train.images)
+        budget = self.config.budget_seconds or plan.default_budget(images)
+        phases = plan.make_plan(tuner, self.train.images, self.config, budget)
+        storage.write_json(file, [dataclasses.asdict(phase) for phase in phases])
+        lasting = sum(phase.seconds for phase in phases)
+        words = "; ".join(f"{p.epochs} epochs {p.name} ({p.source})" for p in phases)
+        if words:
+            progress.say(
+                f"Fine-tuning, about {lasting:.0f} s (budget {budget:.0f} s, set with --budget): "
+                f"{words}."
+            )
+        return phases
+
+    def _choose(self, probed: Solution, tuned: tuple[float, float] | None) -> str:
+        """Keep what is better on validation; the network then holds it."""
+        if tuned is None:
+            return "probe"
+        row = _chosen(probed)
+        before, after = (row["val_accuracy"], -row["val_loss"]), (tuned[0], -tuned[1])
+        if self.config.method == "finetune" or after[0] > before[0]:
+            progress.say(f"Fine-tuned: {after[0]:.1%} on validation, the probe {before[0]:.1%}.")
+            return "finetune"
+        self.network = self._initial()
+        probe.put_into(self.network.module, probed.linear)
+        progress.say(
+            f"Fine-tuning reached {after[0]:.1%} on validation, no more than the probe's "
+            f"{before[0]:.1%}: the probe stays."
+        )
+        return "probe"
+
+    def _refit(self, probed: Solution, chosen: str) -> None:
+        """Learn once more what was chosen, from training and validation images together."""
+        both = self.train.joined(self.val)
+        progress.say(f"Refit on all {len(both.images)} training and validation images.")
+        self.network = self._initial()
+        extractor = Extractor(self.network, precision=self.config.precision, device=self._device())
+        views = self._views(extractor, both, self.config.views)
+        solution = probe.fit_probe(
+            views, both.targets, None, self._classes(), self.config, probed.strength
+        )
+        probe.put_into(self.network.module, solution.linear)
+        if chosen == "finetune":
+            phases = [PhasePlan(**phase) for phase in _json(self.run.state / "plan.json")]
+            folder = storage.make_folder(self.run.state / "refit")
+            self._tuner().run(phases, both, None, folder, lambda rows: None)
+
+    def _tuner(self) -> Tuner:
+        return Tuner(self.network, self.config, self.cache, self.workers, self.stop, self._device())
+
+    def _report(self, rows: list[dict[str, Any]]) -> None:
+        self.run.write_history(self.rows + rows)
+
+    def _features(self, extractor: Extractor, name: str, views: int = 1) -> list[Features]:
+        """Features of a split; images that can't be read any more are dropped from it."""
+        part: Part = getattr(self, name)
+        found, problems = extract(
+            self.network,
+            part.images,
+            views=enumerate_views(views),
+            cache=self.cache,
+            workers=self.workers,
+            extractor=extractor,
+        )
+        if problems:
+            progress.say(f"{len(problems)} {name} images can't be read any more: left out.")
+            setattr(self, name, part.without({p.path for p in problems}))
+        return found
+
+    def _views(self, extractor: Extractor, part: Part, views: int) -> list[Features]:
+        found, _ = extract(
+            self.network,
+            part.images,
+            views=enumerate_views(views),
+            cache=self.cache,
+            workers=self.workers,
+            extractor=extractor,
+        )
+        return found
+
+    def _classes(self) -> int:
+        return len(self.run.classes)
+
+    def _device(self) -> str:
+        return chosen_device(self.config.device)
+
+    def _initial(self) -> Network:
+        """The network as it is before training."""
+        kept = self.run.state / "initial"
+        if kept.is_dir():
+            return load_network(kept)[0]
+        return create_model(
+            self.config.model,
+            num_classes=len(self.run.classes),
+            weights=self.config.weights,
+            offline=self.config.offline,
+            image_size=self.config.image_size,
+            seed=self.config.seed,
+        )
+
+
+def chosen_device(wanted: str) -> str:
+    """``"auto"`` resolved to what this machine has.
+
+    Raises:
+        ConfigError: the device isn't there.
+    """
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"--device {wanted}: this machine has no CUDA device. Use --device cpu.")
+    return wanted
+
+
+def _check_split(dataset: Dataset, split: Split) -> None:
+    if len(dataset.classes) < 2:
+        raise DataError(
+            f"Training needs at least two classes; found {len(dataset.classes)}: "
+            f"{', '.join(dataset.classes) or 'none'}."
+        )
+    for name, words in (("train", "training"), ("val", "validation")):
+        if len(split.indices(name)) == 0:
+            raise DataError(f"There are no {words} images. Set the shares with --val and --test.")
+
+
+def _part(dataset: Dataset, split: Split, name: str) -> Part:
+    rows = split.indices(name)
+    images = tuple(Image(dataset.path(int(i)), str(split.hashes[int(i)])) for i in rows)
+    targets = np.array([dataset.samples[int(i)].target for i in rows], dtype=np.int64)
+    return Part(images, targets)
+
+
+def _chosen(solution: Solution) -> dict[str, Any]:
+    return next(row for row in solution.rows if row["chosen"])
+
+
+def _json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file} can't be read ({error}). Delete it to plan anew.") from error

@@ -1,0 +1,165 @@
+"""Fine-tuning a network in phases, each from a cut: made here, run by `loop.Phase`.
+
+A phase's frozen part either runs once (enumerated views, from the cache) or for each
+batch (random changes, from the images); validation always sees the plain view.
+
+Each phase keeps files of its own (``last-1.safetensors``, ``best-1.safetensors``): a
+resumed training walks through the phases again, finds the finished ones finished, and
+goes on in the one that was not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bowerbird.config import TrainConfig
+from bowerbird.data.images import enumerate_views
+from bowerbird.features import FeatureCache, Image, extract
+from bowerbird.features.extract import Extractor
+from bowerbird.models.cuts import INPUT, trace
+from bowerbird.models.networks import Network
+from bowerbird.training import checkpoint as checkpoints
+from bowerbird.training import optim, probe
+from bowerbird.training.batches import Batches, CachedBatches, ImageBatches, Part
+from bowerbird.training.interrupts import StopSignal
+from bowerbird.training.loop import Phase, PhasePlan
+
+__all__ = ["Tuner"]
+
+Report = Callable[[list[dict[str, Any]]], None]
+
+
+class Tuner:
+    """A network ready to be fine-tuned.
+
+    Args:
+        network: with a head that has been learnt; its layers are changed in place.
+        config: settings of training.
+        cache: for activations of enumerated views.
+        workers: threads that decode and run frozen parts.
+        stop: asked after each step.
+        device: of the training steps.
+
+    Attributes:
+        training: the network's trace in training mode.
+        evaluation: the same in evaluation mode.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        config: TrainConfig,
+        cache: FeatureCache,
+        workers: int,
+        stop: StopSignal,
+        device: str,
+    ) -> None:
+        self.network, self.config, self.cache = network, config, cache
+        self.workers, self.stop, self.device = workers, stop, device
+        module = network.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.training = trace(module.train())
+        self.evaluation = trace(module.eval())
+
+    def run(
+        self,
+        phases: Sequence[PhasePlan],
+        train: Part,
+        val: Part | None,
+        folder: Path,
+        report: Report,
+    ) -> tuple[float, float]:
+        """Run all phases; the network then holds the best layers.
+
+        Returns:
+            Accuracy and loss on validation; zeros without validation.
+        """
+        facts: dict[str, Any] = {"rows": []}
+        for number, phase in enumerate(phases, start=1):
+            files = (folder / f"last-{number}.safetensors", folder / f"best-{number}.safetensors")
+            with self._batches(phase, train) as batches, self._held_out(phase, val) as held:
+                facts = self._phase(phase, batches, train, held, files, report, facts)
+        self.network.module.to("cpu").eval()
+        return facts["best"]["accuracy"], facts["best"]["loss"]
+
+    @contextlib.contextmanager
+    def from_images(self, cut: str, images: Sequence[Image], level: str) -> Iterator[ImageBatches]:
+        """Batches decoded anew, through the part frozen before `cut`."""
+        prefix = Extractor(
+            self.network,
+            cut,
+            precision=self.config.precision,
+            device=self.device,
+            traced=self.evaluation,
+        )
+        paths = [image.path for image in images]
+        with ThreadPoolExecutor(self.workers) as pool:
+            yield ImageBatches(paths, prefix, level=level, seed=self.config.seed, pool=pool)
+
+    def _phase(
+        self,
+        plan: PhasePlan,
+        batches: Batches,
+        train: Part,
+        held: tuple[Batches, Any] | None,
+        files: tuple[Path, Path],
+        report: Report,
+        before: dict[str, Any],
+    ) -> dict[str, Any]:
+        learner, judge = self.training.suffix(plan.cut), self.evaluation.suffix(plan.cut)
+        optimizer = optim.make_optimizer(learner, self.training.stages, plan.rate, self.config)
+        classes = self.network.num_classes
+        factors = None
+        if self.config.balance == "loss":
+            factors = probe.class_weights(train.targets, classes, self.config)
+        weights = None if factors is None else torch.from_numpy(factors).to(self.device)
+        phase = Phase(
+            plan, learner, judge, optimizer, batches, train.targets, held, self.config,
+            weights, files, self.stop, report,
+        )  # fmt: skip
+        saved = checkpoints.load_checkpoint(files[0])
+        if saved is None:
+            return phase.run(phase.start({"rows": before["rows"]}))
+        checkpoints.restore(saved, learner, optimizer)
+        return phase.run(saved.facts)
+
+    @contextlib.contextmanager
+    def _batches(self, plan: PhasePlan, part: Part) -> Iterator[Batches]:
+        if plan.source == "cached":
+            yield self._cached(plan.cut, part, self.config.views)
+            return
+        with self.from_images(plan.cut, part.images, self.config.augment) as batches:
+            yield batches
+
+    @contextlib.contextmanager
+    def _held_out(self, plan: PhasePlan, val: Part | None) -> Iterator[tuple[Batches, Any] | None]:
+        if val is None:
+            yield None
+        elif plan.cut == INPUT:  # pixels are not worth keeping
+            with self.from_images(plan.cut, val.images, "plain") as batches:
+                yield batches, val.targets
+        else:
+            yield self._cached(plan.cut, val, 1), val.targets
+
+    def _cached(self, cut: str, part: Part, views: int) -> CachedBatches:
+        extractor = Extractor(
+            self.network,
+            cut,
+            precision=self.config.precision,
+            device=self.device,
+            traced=self.evaluation,
+        )
+        found, _ = extract(
+            self.network,
+            part.images,
+            views=enumerate_views(views),
+            cache=self.cache,
+            workers=self.workers,
+            extractor=extractor,
+        )
+        return CachedBatches(found, self.config.seed)
