@@ -235,9 +235,7 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
-def _recipe(
-    data: str | None, config: Path | None, given: Mapping[str, Settings | None]
-) -> Recipe:
+def _recipe(data: str | None, config: Path | None, given: Mapping[str, Settings | None]) -> Recipe:
     """The recipe file, overridden by what was given on the command line."""
     values: dict[str, Any] = load_recipe(config).model_dump() if config else {}
     for section, settings in given.items():
@@ -273,5 +271,3 @@ def _version() -> str:
     from importlib.metadata import version
 
     return version("bowerbird")
-
-

@@ -7,19 +7,24 @@ here but the order.
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-from bowerbird import progress
-from bowerbird.config import Recipe
-from bowerbird.data.dataset import Dataset
+from bowerbird import progress, storage
+from bowerbird.config import Recipe, TrainConfig
+from bowerbird.data.dataset import Dataset, Problem
 from bowerbird.data.sources import read_images
 from bowerbird.data.splits import Split, split
 from bowerbird.errors import ConfigError, DataError
-from bowerbird.evaluation.results import Evaluation
-from bowerbird.runs import Run
+from bowerbird.evaluation.results import Evaluation, Predictions
+from bowerbird.runs import Run, load_run, new_folder
 
-__all__ = ["finish", "resume", "train"]
+__all__ = ["demo", "finish", "predict", "resume", "train"]
 
 
 def train(recipe: Recipe, out: Path | None = None) -> tuple[Run, dict[str, Evaluation]]:
@@ -84,6 +89,120 @@ def finish(run: Run) -> dict[str, Evaluation]:
     evaluations = {name: evaluate(run, name) for name in on}
     write_report(run, evaluations)
     return evaluations
+
+
+def predict(
+    run: str | Path,
+    names: Sequence[str | Path],
+    output: Path | None = None,
+    *,
+    as_json: bool = False,
+) -> None:
+    """Write class probabilities of files and folders to a file, or to standard output.
+
+    Images that can't be read are rows with an error and no class; the rest goes on.
+
+    Args:
+        run: a finished run's folder.
+        names: files and folders.
+        output: a file, or None for standard output.
+        as_json: JSON instead of CSV.
+
+    Raises:
+        DataError: nothing was named, or no image is there.
+    """
+    from bowerbird.evaluation.predict import predict as predict_images
+
+    opened = load_run(run)
+    named = [Path(name).expanduser() for name in names if str(name)]
+    if not named:
+        raise DataError("No images are named. Use: bowerbird predict RUN IMAGES")
+    parts = [read_images(name, labelled=False) for name in named if name.is_dir()]
+    files = [name for name in named if not name.is_dir()]
+    if files:
+        parts.append(read_images(files, labelled=False))
+    rows: list[dict[str, object]] = []
+    for dataset in parts:
+        found, problems = predict_images(opened, dataset)
+        rows += _rows(found, dataset.root) + [_failed(p, dataset.root) for p in problems]
+    text = json.dumps(rows, indent=2, ensure_ascii=False) + "\n" if as_json else _csv(rows, opened)
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        storage.write_text(output, text)
+
+
+def demo(out: Path | None = None) -> tuple[Run, dict[str, Evaluation]]:
+    """Write scikit-learn's handwritten digits out as images, and train on them.
+
+    Args:
+        out: folder for images and run; by default ``bowerbird-demo`` with the next free number.
+    """
+    folder = new_folder(out, "demo") if out is not None else _numbered(Path("bowerbird-demo"))
+    images = folder / "digits"
+    count = _write_digits(images)
+    progress.say(f"{count} handwritten digits are in {images}: a folder per class.")
+    settings = TrainConfig(method="probe", image_size=96, offline=True)
+    recipe = Recipe(data=str(images), train=settings)
+    return train(recipe, folder / "run")
+
+
+def _write_digits(folder: Path) -> int:
+    import numpy as np
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    grey = (digits.images * (255 / 16)).astype(np.uint8)
+    for number, (pixels, target) in enumerate(zip(grey, digits.target, strict=True)):
+        target_folder = storage.make_folder(folder / str(target))
+        image = Image.fromarray(pixels).resize((64, 64), Image.Resampling.BICUBIC)
+        image.save(target_folder / f"{number:04d}.png", compress_level=1)
+    return len(grey)
+
+
+def _numbered(path: Path) -> Path:
+    candidate, number = path, 1
+    while candidate.exists():
+        number += 1
+        candidate = path.with_name(f"{path.name}-{number}")
+    return storage.make_folder(candidate.absolute())
+
+
+def _rows(found: Predictions, root: Path) -> list[dict[str, object]]:
+    return [
+        {
+            "path": str(root / found.paths[i]),
+            "class": found.classes[found.predicted[i]],
+            "confidence": round(float(found.confidence[i]), 6),
+            "probabilities": {
+                name: round(float(p), 6)
+                for name, p in zip(found.classes, found.probabilities[i], strict=True)
+            },
+            "error": None,
+        }
+        for i in range(len(found))
+    ]
+
+
+def _failed(problem: Problem, root: Path) -> dict[str, object]:
+    path = str(root / problem.path)
+    return {
+        "path": path, "class": None, "confidence": None, "probabilities": {}, "error": problem.reason
+    }  # fmt: skip
+
+
+def _csv(rows: Sequence[dict[str, object]], run: Run) -> str:
+    text = io.StringIO()
+    columns = ["path", "class", "confidence", "error", *(f"p:{name}" for name in run.classes)]
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        shares = row["probabilities"]
+        cells = [row[name] for name in ("path", "class", "confidence", "error")]
+        known = shares if isinstance(shares, dict) else {}
+        writer.writerow([*cells, *(known.get(name) for name in run.classes)])
+    return text.getvalue()
 
 
 def _passed_over(dataset: Dataset) -> str:
