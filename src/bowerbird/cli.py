@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 app = App(
     name="bowerbird",
     help="From a folder of labelled images to an honest, explained classifier.",
-    version=lambda: _version(),
+    version="",
     help_format="plaintext",
 )
 
@@ -118,7 +118,7 @@ def evaluate(run: Path, *, on: str = "test", again: bool = False, as_json: Json 
     if as_json:
         _print_json(evaluation.to_dict())
         return
-    print(evaluation.describe())
+    print(_described(evaluation))
     print(f"\nPictures and curves: bowerbird report {run}")
 
 
@@ -167,6 +167,28 @@ def report(run: Path) -> None:
 
 
 @app.command
+def models(pattern: str = "*", *, as_json: Json = False) -> None:
+    """List networks by name, and whether their pretrained weights are on this machine.
+
+    Parameters
+    ----------
+    pattern
+        Names to list, e.g. 'resnet*' or 'torchvision:*'.
+    as_json
+        Print the result as JSON.
+    """
+    from bowerbird.models.catalogue import list_networks
+
+    found = list_networks(pattern)
+    if as_json:
+        _print_json([entry.to_dict() for entry in found])
+        return
+    for entry in found:
+        print(f"{entry.name:<58} {entry.weights}")
+    print(f"{len(found)} networks. Train with one: bowerbird train DATA --model NAME")
+
+
+@app.command
 def demo(*, out: Path | None = None, as_json: Json = False) -> None:
     """Train on handwritten digits that come with scikit-learn, and write a report.
 
@@ -211,6 +233,7 @@ def cache(*, clear: bool = False, as_json: Json = False) -> None:
 
 
 def _run(arguments: list[str]) -> int:
+    app.version = _version()
     try:
         with progress.show():
             app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
@@ -257,6 +280,35 @@ def _print_run(run: Run, evaluations: Mapping[str, Evaluation], as_json: bool) -
     print(f"Run:     {run.path}")
     print(f"Report:  {run.path / 'report.html'}")
     print(f"Use it:  bowerbird predict {run.path} IMAGES")
+
+
+def _described(evaluation: Evaluation) -> str:
+    figures = {
+        "accuracy": f"{evaluation.accuracy:.1%}  95 % interval "
+        f"{evaluation.interval.low:.1%} to {evaluation.interval.high:.1%}, {evaluation.n} images",
+        "balanced accuracy": f"{evaluation.balanced_accuracy:.1%}",
+        "macro F1": f"{evaluation.macro_f1:.3f}",
+        "always the commonest": f"{evaluation.majority_baseline:.1%}",
+        "log loss": f"{evaluation.log_loss:.3f}",
+    }
+    figures |= {f"top {k}": f"{share:.1%}" for k, share in evaluation.top_k.items()}
+    if evaluation.roc_auc is not None:
+        figures["ROC AUC"] = f"{evaluation.roc_auc:.3f}"
+    if evaluation.kappa is not None:
+        figures["quadratic kappa"] = f"{evaluation.kappa:.3f}"
+    if evaluation.without_leaks is not None:
+        figures["without leaked images"] = f"{evaluation.without_leaks.accuracy:.1%}"
+    lines = [f"{name:<22} {value}" for name, value in figures.items()]
+    width = max(len(name) for name in evaluation.confusion.classes)
+    lines += ["", f"{'class':<{width}}  precision  recall     F1  images"]
+    lines += [
+        f"{s.name:<{width}}  {s.precision:9.1%}  {s.recall:6.1%}  {s.f1:5.3f}  {s.support:6d}"
+        for s in evaluation.per_class
+    ]
+    pairs = evaluation.confusion.most_confused(5)
+    lines += ["", "most confused"] if pairs else []
+    lines += [f"{count:>6} × {true} taken for {taken}" for true, taken, count in pairs]
+    return "\n".join(lines)
 
 
 def _print_json(value: Any) -> None:

@@ -81,12 +81,14 @@ def read_and_split(recipe: Recipe) -> tuple[Dataset, Split, Recipe]:
 
 def finish(run: Run) -> dict[str, Evaluation]:
     """Evaluate a trained run on validation and test, and write figures and report."""
-    from bowerbird.evaluation.predict import evaluate
+    from bowerbird.evaluation.predict import Predictor, evaluate
     from bowerbird.report import write_report
 
     _, parts = run.manifest()
     on = [name for name in ("val", "test") if len(parts.indices(name))]
-    evaluations = {name: evaluate(run, name) for name in on}
+    predicted = all((run.path / f"predictions_{name}.csv").is_file() for name in on)
+    predictor = None if predicted else Predictor(run)
+    evaluations = {name: evaluate(run, name, predictor=predictor) for name in on}
     write_report(run, evaluations)
     return evaluations
 
@@ -111,9 +113,11 @@ def predict(
     Raises:
         DataError: nothing was named, or no image is there.
     """
+    from bowerbird.evaluation.predict import Predictor
     from bowerbird.evaluation.predict import predict as predict_images
 
     opened = load_run(run)
+    predictor = Predictor(opened)
     named = [Path(name).expanduser() for name in names if str(name)]
     if not named:
         raise DataError("No images are named. Use: bowerbird predict RUN IMAGES")
@@ -123,7 +127,7 @@ def predict(
         parts.append(read_images(files, labelled=False))
     rows: list[dict[str, object]] = []
     for dataset in parts:
-        found, problems = predict_images(opened, dataset)
+        found, problems = predict_images(opened, dataset, predictor=predictor)
         rows += _rows(found, dataset.root) + [_failed(p, dataset.root) for p in problems]
     text = json.dumps(rows, indent=2, ensure_ascii=False) + "\n" if as_json else _csv(rows, opened)
     if output is None:
@@ -186,10 +190,13 @@ def _rows(found: Predictions, root: Path) -> list[dict[str, object]]:
 
 
 def _failed(problem: Problem, root: Path) -> dict[str, object]:
-    path = str(root / problem.path)
     return {
-        "path": path, "class": None, "confidence": None, "probabilities": {}, "error": problem.reason
-    }  # fmt: skip
+        "path": str(root / problem.path),
+        "class": None,
+        "confidence": None,
+        "probabilities": {},
+        "error": problem.reason,
+    }
 
 
 def _csv(rows: Sequence[dict[str, object]], run: Run) -> str:

@@ -12,31 +12,93 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from bowerbird import storage
+from bowerbird import progress, storage
+from bowerbird.data.checks import check
 from bowerbird.data.dataset import SPLITS, Dataset, Problem
 from bowerbird.errors import ConfigError, DataError, RunError
 from bowerbird.evaluation.metrics import score
 from bowerbird.evaluation.results import Evaluation, Predictions
-from bowerbird.features import FeatureCache, Image, extract
-from bowerbird.features.extract import Extractor
+from bowerbird.features import FeatureCache, Features, Image, extract
+from bowerbird.features.extraction import Extractor
 from bowerbird.models.cuts import trace
-from bowerbird.models.networks import Network
 from bowerbird.runs import Run
 
-__all__ = ["evaluate", "predict", "predict_images"]
+__all__ = ["Predictor", "evaluate", "predict"]
 
 _ROWS = 1024
 
 
-def evaluate(run: Run, on: str = "test", *, again: bool = False) -> Evaluation:
+class Predictor:
+    """A run's network, ready to name images; made once for many of them.
+
+    Args:
+        run: finished.
+
+    Raises:
+        RunError: the run has no model yet, or it is damaged.
+    """
+
+    def __init__(self, run: Run) -> None:
+        settings = run.recipe.train
+        self.classes, self.workers = run.classes, settings.workers
+        self.network = run.network()
+        traced = trace(self.network.module)
+        self.extractor = Extractor(self.network, precision=settings.precision, traced=traced)
+        self.classifier = traced.suffix(self.extractor.cut)
+
+    def __call__(
+        self,
+        images: Sequence[Image],
+        names: Sequence[str],
+        targets: Sequence[int | None] | None = None,
+    ) -> tuple[Predictions, list[Problem]]:
+        """Class probabilities of the readable images, and the others.
+
+        Args:
+            images: files with hashes.
+            names: how the predictions call them.
+            targets: class indices where they are known.
+        """
+        found, problems = extract(
+            self.network,
+            images,
+            cache=FeatureCache(),
+            extractor=self.extractor,
+            workers=self.workers,
+        )
+        bad = {problem.path for problem in problems}
+        kept = [i for i, image in enumerate(images) if str(image.path) not in bad]
+        known: list[Any] = [None] * len(images) if targets is None else list(targets)
+        result = Predictions(
+            tuple(names[i] for i in kept),
+            self.classes,
+            self._probabilities(found[0]),
+            np.array([-1 if known[i] is None else known[i] for i in kept], np.int64),
+        )
+        return result, problems
+
+    def _probabilities(self, features: Features) -> npt.NDArray[np.float32]:
+        parts = [np.empty((0, len(self.classes)), np.float32)]
+        with torch.inference_mode():
+            for start in range(0, len(features), _ROWS):
+                rows = features.tensor(slice(start, start + _ROWS)).float()
+                parts.append(torch.softmax(self.classifier(rows), dim=1).numpy())
+        return np.concatenate(parts)
+
+
+def evaluate(
+    run: Run, on: str = "test", *, again: bool = False, predictor: Predictor | None = None
+) -> Evaluation:
     """Score a run on one of its splits, from what it has predicted or from the images.
 
     Args:
         run: finished.
         on: ``"train"``, ``"val"`` or ``"test"``.
         again: predict anew even if the run holds predictions.
+        predictor: of this run, if there is one already.
 
     Raises:
         ConfigError: there is no such split.
@@ -48,17 +110,15 @@ def evaluate(run: Run, on: str = "test", *, again: bool = False) -> Evaluation:
     dataset, split = run.manifest()
     rows = [int(i) for i in split.indices(on)]
     if not rows:
-        raise DataError(
-            f"The run {run.path} has no {on} images. Its splits: "
-            + ", ".join(f"{len(split.indices(s))} {s}" for s in SPLITS)
-            + "."
-        )
+        sizes = ", ".join(f"{len(split.indices(name))} {name}" for name in SPLITS)
+        raise DataError(f"The run {run.path} has no {on} images. Its splits: {sizes}.")
     file = run.path / f"predictions_{on}.csv"
     if again or not file.is_file():
         images = [Image(dataset.path(i), str(split.hashes[i])) for i in rows]
         names = [dataset.samples[i].path for i in rows]
         targets = [dataset.samples[i].target for i in rows]
-        found, _ = predict_images(run.network(), run.classes, images, names, targets, run)
+        found, problems = (predictor or Predictor(run))(images, names, targets)
+        _tell(problems, on)
         storage.write_text(file, found.to_csv())
     predictions = _read(file, dataset)
     leaked = {dataset.samples[i].path for i in split.leaked}
@@ -66,75 +126,38 @@ def evaluate(run: Run, on: str = "test", *, again: bool = False) -> Evaluation:
     return score(predictions, on=on, leaked=marked)
 
 
-def predict(run: Run, dataset: Dataset) -> tuple[Predictions, list[Problem]]:
+def predict(
+    run: Run, dataset: Dataset, *, predictor: Predictor | None = None
+) -> tuple[Predictions, list[Problem]]:
     """Class probabilities for any images, and those that can't be read.
 
     Args:
         run: finished.
         dataset: e.g. ``read_images(folder, labelled=False)``.
+        predictor: of this run, if there is one already.
 
     Raises:
         RunError: the run has no model yet.
     """
-    from bowerbird.data.checks import check
-
-    network = run.network()
+    predictor = predictor or Predictor(run)
     verdicts = check([dataset.path(i) for i in range(len(dataset))], remember=False)
+    good = [i for i, verdict in enumerate(verdicts) if verdict.content_hash and not verdict.reason]
     bad = [
-        Problem(sample.path, verdict.reason or "can't be read")
+        Problem(sample.path, verdict.reason)
         for sample, verdict in zip(dataset.samples, verdicts, strict=True)
-        if verdict.reason or not verdict.content_hash
+        if verdict.reason
     ]
-    good = [i for i, verdict in enumerate(verdicts) if not verdict.reason and verdict.content_hash]
     images = [Image(dataset.path(i), str(verdicts[i].content_hash)) for i in good]
-    names = [dataset.samples[i].path for i in good]
-    found, late = predict_images(network, run.classes, images, names, None, run)
+    found, late = predictor(images, [dataset.samples[i].path for i in good])
     return found, [*dataset.problems, *bad, *late]
 
 
-def predict_images(
-    network: Network,
-    classes: tuple[str, ...],
-    images: Sequence[Image],
-    names: Sequence[str],
-    targets: Sequence[int | None] | None,
-    run: Run | None = None,
-) -> tuple[Predictions, list[Problem]]:
-    """Run a network on images.
-
-    Args:
-        network: in evaluation mode.
-        classes: names in index order.
-        images: files with hashes.
-        names: how the predictions call them.
-        targets: class indices where they are known.
-        run: whose settings of precision and device are used.
-    """
-    settings = None if run is None else run.recipe.train
-    traced = trace(network.module)
-    extractor = Extractor(
-        network, precision="auto" if settings is None else settings.precision, traced=traced
-    )
-    workers = None if settings is None else settings.workers
-    found, problems = extract(
-        network, images, cache=FeatureCache(), extractor=extractor, workers=workers
-    )
-    bad = {problem.path for problem in problems}
-    kept = [i for i, image in enumerate(images) if str(image.path) not in bad]
-    suffix = traced.suffix(extractor.cut).eval()
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, len(kept), _ROWS):
-            rows = found[0].tensor(slice(start, start + _ROWS)).float()
-            parts.append(torch.softmax(suffix(rows), dim=1).numpy())
-    known: list[Any] = [None] * len(images) if targets is None else list(targets)
-    result = Predictions(
-        tuple(names[i] for i in kept),
-        classes,
-        np.concatenate(parts) if parts else np.empty((0, len(classes)), np.float32),
-        np.array([-1 if known[i] is None else known[i] for i in kept], np.int64),
-    )
-    return result, problems
+def _tell(problems: Sequence[Problem], on: str) -> None:
+    if problems:
+        progress.say(
+            f"{len(problems)} {on} images could be read when the run began and can't be now; "
+            f"they are not scored. The first: {problems[0].path}: {problems[0].reason}."
+        )
 
 
 def _read(file: Path, dataset: Dataset) -> Predictions:

@@ -193,7 +193,7 @@ def _timm(
     import timm
 
     if not timm.is_model(name.split(".")[0].split("/")[-1]) and ":" not in name:
-        raise _unknown(name)
+        raise unknown_network(name)
     known = _timm_pretrained(name)
     source = sources.find(name, spec, known, offline=offline)
     shape = _timm_size_argument(name, image_size)
@@ -245,10 +245,9 @@ def _torchvision(
 
     short = name.removeprefix(TORCHVISION)
     if short not in models.list_models(module=models):
-        raise _unknown(name)
+        raise unknown_network(name)
     default: Any = models.get_model_weights(short).DEFAULT
-    known = {"url": default.url, "license": "BSD-3-Clause (torchvision)"}
-    source = sources.find(name, spec, known, offline=offline)
+    source = sources.find(name, spec, torchvision_pretrained(short), offline=offline)
     extra = {"init_weights": True} if short in ("googlenet", "inception_v3") else {}
     if extra:
         extra |= {"aux_logits": False, "transform_input": source.kind != "none"}
@@ -307,7 +306,16 @@ def _load_named(module: nn.Module, tensors: Mapping[str, torch.Tensor], origin: 
     module.load_state_dict(given)
 
 
-def _unknown(name: str) -> ModelError:
+def torchvision_pretrained(short: str) -> dict[str, Any]:
+    """What torchvision knows of a network's weights, in timm's words."""
+    from torchvision import models
+
+    default: Any = models.get_model_weights(short).DEFAULT
+    return {"url": default.url, "license": "BSD-3-Clause (torchvision)"}
+
+
+def unknown_network(name: str) -> ModelError:
+    """The error for a name that no library knows, with the nearest ones."""
     import timm
     from torchvision import models
 

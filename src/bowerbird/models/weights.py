@@ -73,7 +73,7 @@ def find(name: str, spec: str, pretrained: Mapping[str, Any] | None, *, offline:
     searched: list[str] = []
     licence = (pretrained or {}).get("license")
     if file := packaged_file(name):
-        return Weights("packaged", PACKAGED[name].replace("_", "-"), _PACKAGED_LICENCE, file)
+        return Weights("packaged", str(_package(name)).replace("_", "-"), _PACKAGED_LICENCE, file)
     searched.append(_packaged_words(name))
     for place, cached in _cached_places(pretrained or {}):
         if cached is not None:
@@ -98,7 +98,7 @@ def not_found(name: str, searched: list[str]) -> str:
 
 def packaged_file(name: str) -> Path | None:
     """The checkpoint that an installed Python package carries for `name`, or None."""
-    package = PACKAGED.get(name)
+    package = _package(name)
     spec = importlib.util.find_spec(package) if package else None
     for folder in (spec.submodule_search_locations or []) if spec else []:
         for file in sorted(Path(folder).rglob("*.pth")):
@@ -156,6 +156,10 @@ def take_in_order(found: Tensors, wanted: Tensors, origin: str) -> dict[str, tor
     return named
 
 
+def _package(name: str) -> str | None:
+    return PACKAGED.get(name.removesuffix(".in1k"))  # timm's tag for the same weights
+
+
 def _from_file(file: Path) -> Weights:
     if not file.is_file():
         raise WeightsError(
@@ -165,7 +169,7 @@ def _from_file(file: Path) -> Weights:
 
 
 def _packaged_words(name: str) -> str:
-    package = PACKAGED.get(name)
+    package = _package(name)
     if package is None:
         return f"installed packages: none carries {name}"
     return f"installed packages: {package.replace('_', '-')} is not installed (pip install it)"

@@ -24,7 +24,7 @@ from bowerbird.data.images import decode, load_input
 from bowerbird.data.transforms import draw
 from bowerbird.errors import ImageError
 from bowerbird.features import Features, Image
-from bowerbird.features.extract import Extractor
+from bowerbird.features.extraction import Extractor
 
 __all__ = ["Batches", "CachedBatches", "ImageBatches", "Part", "order"]
 

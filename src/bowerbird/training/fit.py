@@ -29,7 +29,7 @@ from bowerbird.data.images import enumerate_views
 from bowerbird.data.splits import Split
 from bowerbird.errors import ConfigError, DataError, Interrupted, RunError
 from bowerbird.features import FeatureCache, Features, Image, extract
-from bowerbird.features.extract import Extractor, cores
+from bowerbird.features.extraction import Extractor, cores
 from bowerbird.models.networks import Network, create_model, load_network, save_network
 from bowerbird.runs import Run, create_run
 from bowerbird.training import plan, probe

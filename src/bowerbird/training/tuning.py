@@ -21,7 +21,7 @@ import torch
 from bowerbird.config import TrainConfig
 from bowerbird.data.images import enumerate_views
 from bowerbird.features import FeatureCache, Image, extract
-from bowerbird.features.extract import Extractor
+from bowerbird.features.extraction import Extractor
 from bowerbird.models.cuts import INPUT, trace
 from bowerbird.models.networks import Network
 from bowerbird.training import checkpoint as checkpoints
