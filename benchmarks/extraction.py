@@ -30,7 +30,8 @@ from bowerbird import storage
 from bowerbird.config import TrainConfig
 from bowerbird.data.images import load_input
 from bowerbird.features import FeatureCache, Image, extract
-from bowerbird.features.extraction import Extractor, cores
+from bowerbird.features.extraction import Extractor
+from bowerbird.machine import cores
 from bowerbird.models.networks import Network, create_model
 from bowerbird.training import optim, plan
 from bowerbird.training.interrupts import StopSignal
@@ -94,10 +95,10 @@ def step_times(images: list[Image], steps: int) -> tuple[float, float]:
             StopSignal(), "cpu",
         )  # fmt: skip
         cut = plan.last_stages_cut(tuner.evaluation)
-        precision = plan._timed(tuner, cut, images, config, frozen=False)[1]
+        precision = plan._cost(tuner, cut, images, config, cached=True).precision
         features, _ = extract(tuner.network, images, cut=cut, cache=tuner.cache)
         learner = tuner.training.suffix(cut)
-        optimizer = optim.make_optimizer(learner, tuner.training.stages, 1e-3, config)
+        optimizer = optim.make_optimizer(learner, tuner.training.stages, 1e-3, 0.7, 0.02)
         learner.train()
         half = precision == "bfloat16"
 
@@ -165,8 +166,8 @@ def main() -> None:
     for decoding, running, got in extraction(images, chosen.rounds):
         limit = 1 / (1 / decoding + 1 / running)
         lines.append(
-            f"| extraction, images/s | {got:.0f} of {limit:.0f} possible ({got / limit:.0%}; decode "
-            f"alone {decoding:.0f}, network alone {running:.0f}) |"
+            f"| extraction, images/s | {got:.0f} of {limit:.0f} possible ({got / limit:.0%}; "
+            f"decode alone {decoding:.0f}, network alone {running:.0f}) |"
         )
     mine, plain = step_times(images, 12)
     lines.append(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
-from bowerbird import progress
+from bowerbird import machine, progress
 from bowerbird.config import (
     ReadConfig,
     Recipe,
@@ -234,6 +234,7 @@ def cache(*, clear: bool = False, as_json: Json = False) -> None:
 
 def _run(arguments: list[str]) -> int:
     app.version = _version()
+    machine.keep_freed_memory()
     try:
         with progress.show():
             app(arguments, exit_on_error=False, print_error=False, result_action="return_value")

@@ -142,6 +142,11 @@ class TrainConfig(Settings):
         None, description="Time for fine-tuning, e.g. 90s, 5m, 1h; by default from the data size."
     )
     epochs: int | None = Field(None, ge=1, description="Epochs of fine-tuning, if not the budget.")
+    train_from: str | None = Field(
+        None,
+        description="Stage from which on fine-tuning trains in the end, e.g. layer3; by default "
+        "from the data size and the budget.",
+    )
     seed: int = Field(0, ge=0, description="Seed of everything random in training.")
     views: int = Field(
         2,

@@ -30,6 +30,7 @@ import PIL
 from bowerbird import storage
 from bowerbird.data.images import decode, read_bytes
 from bowerbird.errors import ImageError
+from bowerbird.machine import cores
 from bowerbird.progress import Task, task
 
 __all__ = ["Checked", "check"]
@@ -72,7 +73,7 @@ def check(
         remember: use and extend the memory of earlier checks.
     """
     verdicts: list[Checked] = []
-    workers = workers or _cores()
+    workers = workers or cores()
     with (
         task("Checking images", len(paths)) as bar,
         contextlib.closing(_Memory(remember)) as memory,
@@ -91,12 +92,6 @@ def check(
             memory.keep((m, v) for m, v in zip(marks, found, strict=True) if m not in known)
             verdicts += found
     return verdicts
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _mark(path: Path) -> _Mark | None:

@@ -19,7 +19,6 @@ Decisions:
 from __future__ import annotations
 
 import dataclasses
-import os
 import queue
 import threading
 from collections.abc import Sequence
@@ -38,6 +37,7 @@ from bowerbird.data.images import View, load_input
 from bowerbird.errors import CacheError, ImageError
 from bowerbird.features import precision as precisions
 from bowerbird.features.cache import FeatureCache, FeatureKey, Store
+from bowerbird.machine import cores
 from bowerbird.models.cuts import INPUT, Traced, fold_batch_norm, trace
 from bowerbird.models.networks import Network, fingerprint
 
@@ -325,11 +325,3 @@ class _Pool:
         if values.dtype == torch.bfloat16:
             values = values.view(torch.uint16)
         store.append(hashes, values.numpy())
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not Linux
-        return os.cpu_count() or 1

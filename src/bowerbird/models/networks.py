@@ -141,7 +141,7 @@ def load_network(folder: Path) -> tuple[Network, tuple[str, ...]]:
     try:
         ours = json.loads((folder / _OURS_FILE).read_text(encoding="utf-8"))
         classes = tuple(ours["classes"])
-        source = Weights("file", **{k: ours["weights"][k] for k in ("origin", "licence")})
+        source = Weights(**{k: ours["weights"][k] for k in ("kind", "origin", "licence")})
         preprocess = Preprocess.model_validate(ours["preprocess"])
         made = create_model(
             ours["name"], num_classes=ours["num_classes"], weights="none", **ours["arguments"]

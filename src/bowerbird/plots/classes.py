@@ -20,9 +20,9 @@ from bowerbird.plots.style import (
     MUTED,
     ORANGE,
     YELLOW,
+    labels,
     new_figure,
     percent,
-    shortened,
     style,
 )
 
@@ -48,6 +48,7 @@ def class_distribution(counts: Mapping[str, Mapping[str, int]]) -> Figure:
     classes = list(dict.fromkeys(name for split in counts.values() for name in split))
     if not classes:
         raise DataError("There is no distribution to draw: no class was given.")
+    shown = labels(classes)
     with style():
         figure, panels = _panels(len(classes), bottom=1.0)
         for axes, part in panels:
@@ -60,12 +61,12 @@ def class_distribution(counts: Mapping[str, Mapping[str, int]]) -> Figure:
                     range(len(names)), width, left=left, color=colour, height=0.72, label=split
                 )
                 left += width
-            _class_axis(axes, names, len(classes))
+            _class_axis(axes, shown[part], len(classes))
             if len(classes) <= 20:
                 _totals_at_bars(axes, left)
         _label_below(figure, "pictures")
-        handles, labels = panels[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper left", ncols=len(counts))
+        handles, splits = panels[0][0].get_legend_handles_labels()
+        figure.legend(handles, splits, loc="outside upper left", ncols=len(counts))
     return figure
 
 
@@ -81,6 +82,7 @@ def per_class_recall(evaluation: Evaluation) -> Figure:
     scores.sort(key=lambda s: -s.recall)
     if not scores:
         raise DataError("There is no recall to draw: no class has a picture.")
+    names = labels([s.name for s in scores])
     with style():
         figure, panels = _panels(len(scores), bottom=0.9)
         for axes, part in panels:
@@ -92,7 +94,7 @@ def per_class_recall(evaluation: Evaluation) -> Figure:
             )
             axes.plot([s.recall for s in shown], places, "o", color=BLUE, ms=4.5)
             axes.axvline(evaluation.balanced_accuracy, color=MUTED, lw=0.9, ls=(0, (4, 3)))
-            _class_axis(axes, [s.name for s in shown], len(scores))
+            _class_axis(axes, names[part], len(scores))
             axes.set_xlim(-0.02, 1.02)
             axes.xaxis.set_major_formatter(percent)
         _label_below(figure, f"recall on {evaluation.on}; dashed: mean over classes")
@@ -111,9 +113,7 @@ def _panels(n: int, bottom: float) -> tuple[Figure, list[tuple[Axes, slice]]]:
 
 def _class_axis(axes: Axes, names: Sequence[str], n: int) -> None:
     """Class names down the left side, the first on top."""
-    axes.set_yticks(
-        range(len(names)), [shortened(name) for name in names], fontsize=9 if n <= 20 else 7
-    )
+    axes.set_yticks(range(len(names)), names, fontsize=9 if n <= 20 else 7)
     rows = len(names) if n <= 40 else -(-n // min(4, -(-n // 36)))
     axes.set_ylim(rows - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)

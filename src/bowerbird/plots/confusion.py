@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bowerbird.evaluation.results import Confusion
-from bowerbird.plots.style import BLUE, EMPTY, INK, new_figure, shortened, style
+from bowerbird.plots.style import BLUE, EMPTY, INK, labels, new_figure, percent, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,20 +38,26 @@ def confusion_matrix(confusion: Confusion, normalize: bool = True) -> Figure:
     shades = ["#DCE9F5", "#7FB2DA", BLUE, "#06335A"]
     blues = LinearSegmentedColormap.from_list("share", shades).with_extremes(under="white")
     with style():
+        names, size = labels(confusion.classes), min(9.0, pitch * 50)
         side = max(2.2, pitch * k)
-        figure = new_figure(side + 2.2, side + 1.4)
+        beside = max(map(len, names)) * size * 0.6 / 72
+        figure = new_figure(side + beside + 1.6, side + beside + 1.1)
         axes = figure.add_subplot()
         top = 1.0 if normalize else max(float(values.max()), 1.0)
         image = axes.imshow(values, cmap=blues, vmin=top * 1e-4, vmax=top, aspect="equal")
-        _name_ticks(axes, confusion.classes, pitch)
+        _name_ticks(axes, names, size, pitch)
         _hatch_empty_rows(axes, confusion)
         if k <= 20:
             _number_cells(axes, confusion, normalize)
+        else:
+            _guide_lines(axes, k)
         title = f"Confusion on {confusion.on}" if confusion.on else "Confusion"
         axes.set(xlabel="predicted class", ylabel="true class", title=title)
         bar = figure.colorbar(image, ax=axes, shrink=min(1.0, 3.2 / side), aspect=18, pad=0.02)
         bar.outline.set_visible(False)
         bar.set_label("share of the true class" if normalize else "pictures")
+        if normalize:
+            bar.ax.yaxis.set_major_formatter(percent)
     return figure
 
 
@@ -62,17 +68,17 @@ def _pitch(k: int, widest: float) -> float:
     )
 
 
-def _name_ticks(axes: Axes, classes: Sequence[str], pitch: float) -> None:
-    size = min(9.0, pitch * 72 * 0.7)
-    names = [shortened(name) for name in classes]
-    flat = max(map(len, names)) * size * 0.6 < pitch * 72
+def _name_ticks(axes: Axes, names: Sequence[str], size: float, pitch: float) -> None:
+    """Every class on both axes; below, level where that fits, else slanted or upright."""
+    flat = max(map(len, names)) * size * 0.65 < pitch * 72
+    slanted = not flat and len(names) <= 20
     axes.set_xticks(
         range(len(names)),
         names,
         fontsize=size,
-        rotation=0 if flat else 90 if len(names) > 20 else 45,
-        ha="center" if flat or len(names) > 20 else "right",
-        rotation_mode="default" if flat or len(names) > 20 else "anchor",
+        rotation=0 if flat else 45 if slanted else 90,
+        ha="right" if slanted else "center",
+        rotation_mode="anchor" if slanted else "default",
     )
     axes.set_yticks(range(len(names)), names, fontsize=size)
     axes.tick_params(length=0)
@@ -91,10 +97,25 @@ def _hatch_empty_rows(axes: Axes, confusion: Confusion) -> None:
 def _number_cells(axes: Axes, confusion: Confusion, normalize: bool) -> None:
     shares, support = confusion.normalized(), confusion.counts.sum(axis=1)
     depth = shares if normalize else confusion.counts / max(1, confusion.counts.max())
-    size = 9 if len(confusion.classes) <= 12 else 7
+    k = len(confusion.classes)
+    size = 9 if k <= 12 else 7
     for (i, j), count in np.ndenumerate(confusion.counts):
         if support[i] and (count or i == j):
-            text = f"{100 * shares[i, j]:.3g}" if normalize else str(count)
-            text = text.removesuffix(".0")
+            text = _cell_percent(float(shares[i, j]), k) if normalize else str(count)
             colour = "white" if depth[i, j] > 0.5 else INK
             axes.text(j, i, text, ha="center", va="center", fontsize=size, color=colour)
+
+
+def _cell_percent(share: float, k: int) -> str:
+    """Whole per cent, or with a decimal where there is room; never 0 or 100 by rounding."""
+    text = f"{100 * share:.{1 if k <= 5 else 0}f}"
+    if k > 5 and 0 < share < 1:
+        text = {"0": "<1", "100": ">99"}.get(text, text)
+    return text
+
+
+def _guide_lines(axes: Axes, k: int) -> None:
+    """Faint lines every five classes, to follow a cell to its names."""
+    for at in range(5, k, 5):
+        axes.axhline(at - 0.5, color="#F0F2F5", lw=0.6, zorder=0.5)
+        axes.axvline(at - 0.5, color="#F0F2F5", lw=0.6, zorder=0.5)

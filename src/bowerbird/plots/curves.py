@@ -62,13 +62,15 @@ def _draw_curves(
         ("val", "validation", RED, "o"),
     ):
         y = [_number(row, f"{part}_{what}") for row in rows]
+        if np.isnan(y).all():
+            continue
         axes.plot(x, y, color=colour, marker=mark, ms=4, lw=1.6, label=words)
         for row, x_chosen, y_chosen in zip(rows, x, y, strict=True):
             if part == "val" and row.get("chosen") in (1, 1.0, "1", "1.0"):
                 _ring(axes, x_chosen, y_chosen, what)
     axes.grid(axis="y")
     axes.set_title(f"{what.capitalize()} {_PHASES[phase]}")
-    axes.margins(x=0.06, y=0.14)
+    axes.margins(x=0.08, y=0.16)
     if phase == "probe":
         axes.set_xscale("log")
         axes.set_xlabel("C   (weaker regularisation →)")
@@ -77,6 +79,7 @@ def _draw_curves(
         _mark_steps(axes, rows, x)
     if what == "accuracy":
         axes.yaxis.set_major_formatter(percent)
+        axes.set_ylim(top=min(axes.get_ylim()[1], 1.01))
     axes.legend(loc="best", fontsize=8)
 
 
@@ -86,7 +89,7 @@ _PHASES = {"probe": "of the classifier on frozen features", "finetune": "while f
 def _ring(axes: Axes, x: float, y: float, what: str) -> None:
     if np.isfinite(y):
         axes.plot([x], [y], "o", ms=11, mfc="none", mec=INK, mew=1.3, label="kept")
-        shown = f"{y:.1%}" if what == "accuracy" else f"{y:.3g}"
+        shown = percent(y) if what == "accuracy" else f"{y:.3g}"
         axes.annotate(
             shown, (x, y), (0, -10), textcoords="offset points", ha="center", va="top", fontsize=8
         )
@@ -98,18 +101,18 @@ def _whole_epochs(axes: Axes, x: Sequence[float]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     axes.set_xlabel("epoch")
     if len(x) == 1:
-        axes.set_xlim(x[0] - 1, x[0] + 1)
+        axes.set(xlim=(x[0] - 1, x[0] + 1), xticks=x)
 
 
 def _mark_steps(axes: Axes, rows: Sequence[Mapping[str, float | str]], x: Sequence[float]) -> None:
     """A light vertical line where the next layers begin to learn, with their name."""
-    previous = None
-    for row, at in zip(rows, x, strict=True):
-        name = str(row.get("step_name") or "")
+    names = [str(row.get("step_name") or "") for row in rows]
+    previous = names[0] if len(set(names)) == 1 else ""
+    for name, at in zip(names, x, strict=True):
         if name and name != previous:
             axes.axvline(at, color=LINE, lw=1, zorder=0)
             axes.annotate(
-                shortened(name, 18),
+                shortened(name, 14),
                 (at, 1.0),
                 (2, -2),
                 xycoords=("data", "axes fraction"),

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from bowerbird.storage import write_bytes
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["new_figure", "percent", "render", "save", "shortened", "style"]
+__all__ = ["labels", "new_figure", "percent", "render", "save", "shortened", "style"]
 
 BLUE, ORANGE, GREEN, RED, YELLOW = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#F0E442"
 INK, MUTED, LINE, EMPTY = "#1F2430", "#667085", "#D5D9E0", "#ECEEF2"
@@ -50,6 +50,15 @@ def render(figure: Figure, format: str = "png", dpi: int = 150) -> bytes:
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         figure.savefig(buffer, format=format, dpi=dpi, metadata=dated)
     return buffer.getvalue()
+
+
+def labels(names: Sequence[str]) -> list[str]:
+    """Class names for an axis: shortened to 24 characters, or more where they would coincide."""
+    for length in (24, 32, 40):
+        short = [shortened(name, length) for name in names]
+        if len(set(short)) == len(set(names)):
+            break
+    return short
 
 
 def shortened(name: str, length: int = 24) -> str:
@@ -95,6 +104,8 @@ def style() -> Iterator[None]:
         "xtick.labelcolor": INK,
         "ytick.labelcolor": INK,
         "legend.frameon": False,
+        "figure.constrained_layout.w_pad": 0.12,
+        "figure.constrained_layout.h_pad": 0.12,
         "hatch.color": "#C3C8D1",
         "hatch.linewidth": 0.7,
     }
@@ -103,10 +114,16 @@ def style() -> Iterator[None]:
 
 
 def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of that many inches, whose parts make room for each other."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def percent(share: float, _: object = None) -> str:
-    return f"{100 * share:.4g} %"
+    """A share as a person reads it; also a tick formatter.
+
+    >>> percent(0.9375)
+    '93.8 %'
+    """
+    return f"{100 * share:.3g} %"

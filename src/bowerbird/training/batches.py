@@ -80,13 +80,11 @@ class CachedBatches:
 
     def load(self, rows: Rows, epoch: int) -> torch.Tensor:
         """See `Batches`."""
-        parts = [view.tensor(rows) for view in self.views]
-        if len(parts) == 1:
-            return parts[0]
         drawn = np.random.default_rng([self.seed, epoch, 2])
-        chosen = drawn.integers(len(parts), size=len(self.views[0]))[rows]
-        stacked = torch.stack(parts)
-        return stacked[torch.from_numpy(chosen), torch.arange(len(rows))]
+        chosen = drawn.integers(len(self.views), size=len(self.views[0]))[rows]
+        order = np.argsort(chosen, kind="stable")
+        found = [view.tensor(rows[chosen == n]) for n, view in enumerate(self.views)]
+        return torch.cat(found)[torch.from_numpy(np.argsort(order, kind="stable"))]
 
 
 class ImageBatches:

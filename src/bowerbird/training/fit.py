@@ -27,9 +27,10 @@ from bowerbird.config import Recipe, TrainConfig
 from bowerbird.data.dataset import Dataset
 from bowerbird.data.images import enumerate_views
 from bowerbird.data.splits import Split
-from bowerbird.errors import ConfigError, DataError, Interrupted, RunError
+from bowerbird.errors import ConfigError, DataError, Interrupted, ModelError, RunError
 from bowerbird.features import FeatureCache, Features, Image, extract
-from bowerbird.features.extraction import Extractor, cores
+from bowerbird.features.extraction import Extractor
+from bowerbird.machine import cores
 from bowerbird.models.networks import Network, create_model, load_network, save_network
 from bowerbird.runs import Run, create_run
 from bowerbird.training import plan, probe
@@ -67,6 +68,12 @@ def fit(
         RunError: the folder can't be used.
     """
     _check_split(dataset, split)
+    if network is not None and network.num_classes != len(dataset.classes):
+        raise ModelError(
+            f"The network scores {network.num_classes} classes, the data has "
+            f"{len(dataset.classes)}. Make it with create_model(..., "
+            f"num_classes={len(dataset.classes)})."
+        )
     base = recipe or Recipe(data=str(dataset.root))
     full = base.model_copy(update={"train": config or base.train})
     if network is not None:
@@ -179,6 +186,7 @@ class _Training:
         budget = self.config.budget_seconds or plan.default_budget(images)
         phases = plan.make_plan(tuner, self.train.images, self.config, budget)
         storage.write_json(file, [dataclasses.asdict(phase) for phase in phases])
+        self._keep_resolved(plan.resolved(phases))
         lasting = sum(phase.seconds for phase in phases)
         words = "; ".join(f"{p.epochs} epochs {p.name} ({p.source})" for p in phases)
         if words:
@@ -187,6 +195,13 @@ class _Training:
                 f"{words}."
             )
         return phases
+
+    def _keep_resolved(self, found: dict[str, Any]) -> None:
+        """Write what was measured into ``config.toml``, which then repeats the run."""
+        recipe = self.run.recipe
+        train = recipe.train.model_copy(update=found)
+        text = recipe.model_copy(update={"train": train}).to_toml()
+        storage.write_text(self.run.path / "config.toml", text)
 
     def _choose(self, probed: Solution, tuned: tuple[float, float] | None) -> str:
         """Keep what is better on validation; the network then holds it."""

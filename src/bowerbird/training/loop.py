@@ -7,6 +7,8 @@ when someone asks to stop.
 
 Decisions:
 - Batch-norm keeps its pretrained statistics (evaluation mode); its scale and shift learn.
+  Only a network that starts from random weights learns the statistics, too; a last batch
+  of one image is then left out, since it has none.
 - The best epoch is chosen on validation accuracy, then loss. The state before the phase
   is a candidate too, so a phase can't make things worse on validation.
 - A loss that is not finite stops the phase; the best layers so far are kept.
@@ -51,6 +53,7 @@ class PhasePlan:
         epochs: at most.
         rate: peak learning rate of the classifier.
         precision: of the training steps.
+        batch_norm: ``"frozen"`` statistics, or ``"trained"`` ones.
         seconds: what it was expected to take.
     """
 
@@ -60,6 +63,7 @@ class PhasePlan:
     epochs: int
     rate: float
     precision: str = "float32"
+    batch_norm: str = "frozen"
     seconds: float = 0.0
 
 
@@ -101,7 +105,8 @@ class Phase:
         self.config, self.class_weights = config, class_weights
         (self.last, self.best), self.stop, self.report = files, stop, report
         self.device = next(learner.parameters()).device
-        self.steps = math.ceil(len(targets) / config.batch_size)
+        full, rest = divmod(len(targets), config.batch_size)
+        self.steps = full + (rest > (plan.batch_norm == "trained"))
 
     def run(self, facts: dict[str, Any]) -> dict[str, Any]:
         """Train to the end of the phase; returns the facts, with its history rows.
@@ -220,6 +225,8 @@ class Phase:
 
     def _set_training(self) -> None:
         self.learner.train()
+        if self.plan.batch_norm == "trained":
+            return
         for part in self.learner.modules():
             if isinstance(part, nn.modules.batchnorm._BatchNorm):
                 part.eval()

@@ -14,14 +14,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from bowerbird.config import TrainConfig
 from bowerbird.models.cuts import Stage
 
 __all__ = ["factor", "make_optimizer", "set_rate", "stage_of"]
 
 
 def make_optimizer(
-    part: nn.Module, stages: Sequence[Stage], rate: float, config: TrainConfig
+    part: nn.Module, stages: Sequence[Stage], rate: float, layer_decay: float, weight_decay: float
 ) -> torch.optim.Optimizer:
     """AdamW over the parameters of `part`, a group per stage and kind.
 
@@ -29,7 +28,8 @@ def make_optimizer(
         part: the trained suffix of a network.
         stages: the network's stages, in order.
         rate: peak rate of the classifier.
-        config: `layer_decay` and `weight_decay` are read.
+        layer_decay: factor on the rate for each stage further from the classifier.
+        weight_decay: of weights; biases and normalisation have none.
     """
     groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for name, parameter in part.named_parameters():
@@ -39,8 +39,8 @@ def make_optimizer(
         {
             "params": parameters,
             "lr": 0.0,
-            "peak": rate * config.layer_decay**distance,
-            "weight_decay": config.weight_decay if decayed else 0.0,
+            "peak": rate * layer_decay**distance,
+            "weight_decay": weight_decay if decayed else 0.0,
         }
         for (distance, decayed), parameters in groups.items()
     ]

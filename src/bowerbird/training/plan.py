@@ -7,14 +7,17 @@ this machine, never assumed.
 
 Decisions, with what they rest on (`LOG.md`):
 - The deep phase trains the later half of the stages: on a thousand images the whole
-  network was no better and cost twice as much. All of it is trained only with 5,000
-  images or more.
+  network was no better and cost twice as much. All of it is tried only with 5,000
+  images or more; the last quarter where the half would not fit the budget.
+- A network without pretrained weights trains all its layers, batch-norm included.
 - Fine-tuning is not tried where validation can't tell: at most two of its images wrong.
-- The plan is written down before it runs; a resumed run follows the written plan.
+- The plan is written down before it runs, and a resumed run follows it; the run's
+  ``config.toml`` gets the epochs and the stage chosen, so it repeats without measuring.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -25,18 +28,20 @@ from torch import nn
 from torch.nn import functional
 
 from bowerbird.config import TrainConfig
+from bowerbird.errors import ConfigError
 from bowerbird.features import Image
+from bowerbird.features.precision import Measured, recorded
 from bowerbird.models.cuts import INPUT, Traced
 from bowerbird.training.loop import PhasePlan
 
 if TYPE_CHECKING:
     from bowerbird.training.tuning import Tuner
 
-__all__ = ["default_budget", "make_plan", "worth_tuning"]
+__all__ = ["default_budget", "last_stages_cut", "make_plan", "resolved", "worth_tuning"]
 
 _RATE = 1e-3
 _MANY_IMAGES, _MOST_EPOCHS, _FEWEST_EPOCHS = 5000, 20, 3
-_LAST_SHARE, _LAST_EPOCHS = 0.2, 6
+_LAST_EPOCHS = 6
 _PER_IMAGE, _LEAST, _MOST = 0.25, 60.0, 900.0
 
 
@@ -63,32 +68,35 @@ def worth_tuning(wrong: int, images: int) -> tuple[bool, str]:
 def make_plan(
     tuner: Tuner, images: Sequence[Image], config: TrainConfig, budget: float
 ) -> list[PhasePlan]:
-    """Phases that fit the budget.
+    """Phases that fit the budget, or that have the epochs asked for.
 
     Args:
         tuner: with the network that holds the probe's head; it is timed.
         images: training images.
-        config: `epochs`, `learning_rate`, `batch_size`, `precision` are read.
+        config: `epochs`, `train_from`, `learning_rate`, `batch_size`, `precision` are read.
         budget: seconds for all phases.
     """
     rate = config.learning_rate or _RATE
-    phases: list[PhasePlan] = []
-    last_name, last = _before(tuner.evaluation, last_stages_cut(tuner.evaluation))
-    seconds, precision = _timed(tuner, last, images, config, frozen=False)
-    each = seconds * len(images) / config.batch_size
-    epochs = min(config.epochs or _LAST_EPOCHS, _LAST_EPOCHS)
-    if config.epochs is None:
-        epochs = min(epochs, int(_LAST_SHARE * budget / each))
-    if epochs >= 1:
-        phases.append(PhasePlan(last_name, last, "cached", epochs, rate, precision, epochs * each))
-        budget -= epochs * each
-    deep_name, deep = _before(tuner.evaluation, deep_cut(tuner.evaluation, len(images)))
-    seconds, precision = _timed(tuner, deep, images, config, frozen=True)
-    each = seconds * len(images) / config.batch_size
-    epochs = config.epochs or min(_MOST_EPOCHS, int(budget / each))
-    if epochs >= _FEWEST_EPOCHS or config.epochs is not None:
-        phases.append(PhasePlan(deep_name, deep, "images", epochs, rate, precision, epochs * each))
-    return phases
+    if tuner.network.weights.kind == "none":
+        cost = _cost(tuner, INPUT, images, config)
+        epochs = config.epochs or max(1, min(_MOST_EPOCHS, int(budget / cost.epoch)))
+        return [cost.plan("images", epochs, rate, batch_norm="trained")]
+    last = _cost(tuner, last_stages_cut(tuner.evaluation), images, config, cached=True)
+    for cut in _deep_cuts(tuner.evaluation, len(images), config):
+        deep = _cost(tuner, cut, images, config)
+        epochs = config.epochs or _affordable(deep.epoch, last.epoch, budget)
+        if config.epochs is not None or epochs >= _FEWEST_EPOCHS:
+            first = last.plan("cached", _last_epochs(epochs), rate)
+            return [first, deep.plan("images", epochs, rate)]
+    epochs = min(_LAST_EPOCHS, int(budget / last.epoch))
+    return [last.plan("cached", epochs, rate)] if epochs else []
+
+
+def resolved(phases: Sequence[PhasePlan]) -> dict[str, Any]:
+    """The settings that give this plan again without measuring anything."""
+    if not phases or phases[-1].source != "images":
+        return {}
+    return {"epochs": phases[-1].epochs, "train_from": phases[-1].name.removeprefix("from ")}
 
 
 def last_stages_cut(traced: Traced) -> str:
@@ -97,38 +105,87 @@ def last_stages_cut(traced: Traced) -> str:
     return stages[-4].cut if len(stages) > 4 else stages[-2].cut
 
 
-def deep_cut(traced: Traced, images: int) -> str:
-    """The cut in the middle of the stages; before everything with many images."""
-    stages = traced.stages
-    if images >= _MANY_IMAGES or len(stages) < 3:
-        return INPUT
-    return stages[(len(stages) - 1) // 2].cut
+@dataclasses.dataclass(frozen=True)
+class _Cost:
+    """What an epoch from a cut takes, in seconds, at the faster precision."""
+
+    name: str
+    cut: str
+    epoch: float
+    precision: str
+
+    def plan(self, source: str, epochs: int, rate: float, batch_norm: str = "frozen") -> PhasePlan:
+        return PhasePlan(
+            self.name, self.cut, source, epochs, rate, self.precision, batch_norm,
+            epochs * self.epoch,
+        )  # fmt: skip
 
 
-def _before(traced: Traced, cut: str) -> tuple[str, str]:
-    """A name for people ("from layer4") and the cut itself."""
+def _last_epochs(epochs: int) -> int:
+    return min(_LAST_EPOCHS, (epochs + 1) // 2)
+
+
+def _affordable(deep: float, last: float, budget: float) -> int:
+    """The most epochs whose two phases fit the budget."""
+    for epochs in range(_MOST_EPOCHS, 0, -1):
+        if epochs * deep + _last_epochs(epochs) * last <= budget:
+            return epochs
+    return 0
+
+
+def _deep_cuts(traced: Traced, images: int, config: TrainConfig) -> list[str]:
+    """Where the deep phase could start, the most layers first.
+
+    Raises:
+        ConfigError: the network has no stage of the name asked for.
+    """
     names = [stage.name for stage in traced.stages]
     cuts = [INPUT, *(stage.cut for stage in traced.stages)]
-    return f"from {names[cuts.index(cut)]}", cut
+    if config.train_from is not None:
+        if config.train_from not in names:
+            raise ConfigError(
+                f"train_from: there is no stage {config.train_from!r}. Stages: {', '.join(names)}."
+            )
+        return [cuts[names.index(config.train_from)]]
+    last = len(names) - 1
+    depths = [0] if images >= _MANY_IMAGES else []
+    depths += [(last + 1) // 2, (3 * last + 3) // 4]
+    return [cuts[depth] for depth in dict.fromkeys(depths) if depth < last]
 
 
-def _timed(
-    tuner: Tuner, cut: str, images: Sequence[Image], config: TrainConfig, *, frozen: bool
-) -> tuple[float, str]:
-    """Seconds per step and the faster precision, over a real batch; nothing is learnt."""
+def _cost(
+    tuner: Tuner, cut: str, images: Sequence[Image], config: TrainConfig, *, cached: bool = False
+) -> _Cost:
+    """Time a step on a real batch; nothing is learnt."""
+    names = [stage.name for stage in tuner.evaluation.stages]
+    cuts = [INPUT, *(stage.cut for stage in tuner.evaluation.stages)]
+    name = names[cuts.index(cut)]
     rows = np.arange(min(config.batch_size, len(images)))
-    suffix = tuner.training.suffix(cut)
     with tuner.from_images(cut, images, config.augment) as batches:
         batches.load(rows, 0)
         began = time.perf_counter()
         activations = batches.load(rows, 0).float()
-        loading = time.perf_counter() - began if frozen else 0.0
-    known = ("float32", "bfloat16")
-    wanted = known if config.precision == "auto" else (config.precision,)
-    found = {name: _step_time(suffix, activations, name) for name in wanted}
-    best = min(found, key=lambda name: found[name])
-    scale = config.batch_size / len(rows)
-    return (loading + found[best]) * scale, best
+        loading = 0.0 if cached else time.perf_counter() - began
+    suffix = tuner.training.suffix(cut)
+    precision = _precision(tuner, name, suffix, activations, config)
+    step = loading + _step_time(suffix, activations, precision)
+    return _Cost(f"from {name}", cut, step * len(images) / len(rows), precision)
+
+
+def _precision(
+    tuner: Tuner, name: str, suffix: nn.Module, activations: torch.Tensor, config: TrainConfig
+) -> str:
+    """The faster precision of a training step; measured once per machine, then recorded."""
+    if config.precision != "auto":
+        return config.precision
+
+    def measure() -> Measured:
+        seconds = {p: _step_time(suffix, activations, p) for p in ("float32", "bfloat16")}
+        return {"precision": min(seconds, key=lambda p: seconds[p]), "seconds": seconds}
+
+    shape = "x".join(map(str, activations.shape))
+    question = f"training precision of {tuner.network.name} from {name} on {shape} {tuner.device}"
+    return str(recorded(question, measure)["precision"])
 
 
 def _step_time(suffix: nn.Module, activations: torch.Tensor, precision: str) -> float:

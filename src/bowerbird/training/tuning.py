@@ -112,7 +112,10 @@ class Tuner:
         before: dict[str, Any],
     ) -> dict[str, Any]:
         learner, judge = self.training.suffix(plan.cut), self.evaluation.suffix(plan.cut)
-        optimizer = optim.make_optimizer(learner, self.training.stages, plan.rate, self.config)
+        decay = 1.0 if plan.batch_norm == "trained" else self.config.layer_decay
+        optimizer = optim.make_optimizer(
+            learner, self.training.stages, plan.rate, decay, self.config.weight_decay
+        )
         classes = self.network.num_classes
         factors = None
         if self.config.balance == "loss":
