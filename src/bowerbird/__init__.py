@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from bowerbird.evaluation.results import Confusion, Evaluation, Predictions
     from bowerbird.features import FeatureCache, Features, extract
     from bowerbird.models.networks import Network, create_model
-    from bowerbird.report import write_report
+    from bowerbird.report.of_run import write_report
     from bowerbird.runs import Run, load_run
     from bowerbird.training.fit import fit, resume
     from bowerbird.workflow import demo, train
@@ -62,7 +62,7 @@ _HOMES = {
     "evaluation.results": ("Confusion", "Evaluation", "Predictions"),
     "features": ("FeatureCache", "Features", "extract"),
     "models.networks": ("Network", "create_model"),
-    "report": ("write_report",),
+    "report.of_run": ("write_report",),
     "runs": ("Run", "load_run"),
     "training.fit": ("fit", "resume"),
     "workflow": ("demo", "train"),

@@ -7,13 +7,17 @@ next sensible command. Nothing heavy is imported before a command needs it.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
+from pydantic import ValidationError
 
 from bowerbird import machine, progress
 from bowerbird.config import (
@@ -220,7 +224,11 @@ def cache(*, clear: bool = False, as_json: Json = False) -> None:
 
     store = FeatureCache()
     if clear:
-        print(f"{_size(store.clear())} freed in {store.folder}")
+        freed = store.clear()
+        if as_json:
+            _print_json({"freed": freed, "folder": str(store.folder)})
+        else:
+            print(f"{_size(freed)} freed in {store.folder}")
         return
     contents = store.contents()
     if as_json:
@@ -236,10 +244,10 @@ def _run(arguments: list[str]) -> int:
     app.version = _version()
     machine.keep_freed_memory()
     try:
-        with progress.show():
+        with progress.show(), _terminable():
             app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        return _fail(str(error), 2)
+        return _fail(_worded(error), 2)
     except ConfigError as error:
         return _fail(str(error), 2)
     except Interrupted as error:
@@ -247,11 +255,33 @@ def _run(arguments: list[str]) -> int:
     except BowerbirdError as error:
         return _fail(str(error), 1)
     except KeyboardInterrupt:
-        return _fail("Stopped before anything was begun.", 130)
+        return _fail("Stopped; nothing is lost. Run the command again.", 130)
     except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`
         sys.stderr.close()
         return 0
     return 0
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM does what Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _worded(error: CycloptsError) -> str:
+    """One sentence; a value that a setting refuses is named with its option."""
+    if not isinstance(error.__cause__, ValidationError):
+        return str(error)
+    first = error.__cause__.errors()[0]
+    option = "-".join(str(part) for part in first["loc"]).replace("_", "-")
+    return f"--{option}: {first['msg']}. Found: {first['input']!r}."
 
 
 def _fail(message: str, code: int) -> int:

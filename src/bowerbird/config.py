@@ -58,7 +58,9 @@ def parse_duration(text: str | float | None) -> float | None:
 class Settings(BaseModel):
     """Base of all groups of settings: frozen, and unknown names refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
 
 
 S = TypeVar("S", bound=Settings)
@@ -215,7 +217,7 @@ def load_recipe(path: Path) -> Recipe:
         ConfigError: the file is missing, is not TOML, or holds a setting that doesn't exist.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors add the mark
     except OSError as error:
         raise ConfigError(f"The recipe {path} can't be read: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -237,15 +239,20 @@ def _first_mistake(kind: type[Settings], error: ValidationError, origin: str) ->
     if first["type"] != "extra_forbidden":
         return f"{name} in {origin}: {first['msg']}. Found: {first['input']!r}."
     fields = _field_names(kind)
-    close = difflib.get_close_matches(str(first["loc"][-1]), fields, n=1)
-    hint = f" Did you mean {close[0]}?" if close else f" Known: {', '.join(sorted(fields))}."
+    wanted = str(first["loc"][-1])
+    close = difflib.get_close_matches(wanted, [field.rpartition(".")[2] for field in fields], n=1)
+    found = [field for field in fields if close and field.rpartition(".")[2] == close[0]]
+    hint = f" Did you mean {found[0]}?" if found else f" Known: {', '.join(sorted(fields))}."
     return f"There is no setting {name} in {origin}.{hint}"
 
 
-def _field_names(kind: type[BaseModel]) -> list[str]:
+def _field_names(kind: type[BaseModel], group: str = "") -> list[str]:
+    """All settings, with the group they belong to: ``data``, ``split.val``."""
     names: list[str] = []
     for name, field in kind.model_fields.items():
         inner = field.annotation
-        nested = isinstance(inner, type) and issubclass(inner, BaseModel)
-        names += _field_names(inner) if nested and isinstance(inner, type) else [name]
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            names += _field_names(inner, f"{group}{name}.")
+        else:
+            names.append(group + name)
     return names

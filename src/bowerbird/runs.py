@@ -20,6 +20,7 @@ import io
 import json
 import platform
 import re
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -91,7 +92,10 @@ class Run:
     @cached_property
     def read(self) -> dict[str, Any]:
         """What was read from the source: root, counts of ignored files, notes on the split."""
-        found: dict[str, Any] = self._json("data.json")
+        found = self._json("data.json")
+        wanted = {"root": str, "ignored": dict, "notes": list}
+        if any(not isinstance(found.get(name), kind) for name, kind in wanted.items()):
+            raise _damaged(self.path, "data.json", "expected root, ignored and notes")
         return found
 
     def manifest(self) -> tuple[Dataset, Split]:
@@ -109,8 +113,11 @@ class Run:
         file = self.path / "history.csv"
         if not file.is_file():
             return []
-        with file.open(encoding="utf-8", newline="") as text:
-            return [_typed(row) for row in csv.DictReader(text)]
+        try:
+            with file.open(encoding="utf-8", newline="") as text:
+                return [_typed(row) for row in csv.DictReader(text)]
+        except (OSError, ValueError, TypeError, csv.Error) as error:
+            raise _damaged(self.path, "history.csv", error) from error
 
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Replace ``history.csv``."""
@@ -140,8 +147,7 @@ class Run:
 
     def environment(self) -> dict[str, Any]:
         """Versions, machine, times and the measured choices."""
-        found: dict[str, Any] = self._json("environment.json")
-        return found
+        return self._json("environment.json")
 
     def note_environment(self, facts: Mapping[str, Any]) -> None:
         """Add facts to ``environment.json``."""
@@ -156,11 +162,14 @@ class Run:
             "recipe": self.recipe.model_dump(mode="json"),
         }
 
-    def _json(self, name: str) -> Any:
+    def _json(self, name: str) -> dict[str, Any]:
         try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
+            found = json.loads((self.path / name).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise _damaged(self.path, name, error) from error
+        if not isinstance(found, dict):
+            raise _damaged(self.path, name, "expected names and values")
+        return found
 
 
 def create_run(recipe: Recipe, dataset: Dataset, split: Split, out: Path | None = None) -> Run:
@@ -176,16 +185,11 @@ def create_run(recipe: Recipe, dataset: Dataset, split: Split, out: Path | None 
         RunError: the folder is taken, or can't be written.
     """
     folder = new_folder(out, Path(recipe.data or dataset.root).stem)
-    storage.write_text(folder / "config.toml", recipe.to_toml())
-    write_classes(folder / "classes.txt", dataset.classes)
-    write_manifest(folder / "manifest.csv", dataset, split)
-    read = {
-        "root": str(dataset.root),
-        "ignored": dict(dataset.ignored),
-        "notes": list(split.notes),
-    }
-    storage.write_json(folder / "data.json", read)
-    storage.write_json(folder / "environment.json", _environment())
+    try:
+        _write_beginning(folder, recipe, dataset, split)
+    except RunError:
+        shutil.rmtree(folder, ignore_errors=True)  # made above; so that the name stays free
+        raise
     return Run(folder, recipe, dataset.classes)
 
 
@@ -215,7 +219,7 @@ def new_folder(out: Path | None, stem: str) -> Path:
     """
     if out is not None:
         folder = out.expanduser().absolute()
-        if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        if _taken(folder):
             raise RunError(
                 f"{out} exists already and is never overwritten. Choose another name with --out, "
                 f"or go on with it: bowerbird resume {out}"
@@ -235,6 +239,28 @@ def new_folder(out: Path | None, stem: str) -> Path:
         except OSError as error:
             raise RunError(f"{folder} can't be made: {error.strerror}. Use --out.") from error
         return folder
+
+
+def _taken(folder: Path) -> bool:
+    try:
+        return folder.is_file() or (folder.is_dir() and any(folder.iterdir()))
+    except OSError as error:  # no permission, or too long a name
+        raise RunError(
+            f"{folder} can't be used: {error.strerror}. Choose another folder with --out."
+        ) from error
+
+
+def _write_beginning(folder: Path, recipe: Recipe, dataset: Dataset, split: Split) -> None:
+    storage.write_text(folder / "config.toml", recipe.to_toml())
+    write_classes(folder / "classes.txt", dataset.classes)
+    write_manifest(folder / "manifest.csv", dataset, split)
+    read = {
+        "root": str(dataset.root),
+        "ignored": dict(dataset.ignored),
+        "notes": list(split.notes),
+    }
+    storage.write_json(folder / "data.json", read)
+    storage.write_json(folder / "environment.json", _environment())
 
 
 def _typed(row: Mapping[str, str]) -> HistoryRow:
@@ -260,7 +286,7 @@ def _environment() -> dict[str, Any]:
     }
 
 
-def _damaged(folder: Path, name: str, error: Exception) -> RunError:
+def _damaged(folder: Path, name: str, error: Exception | str) -> RunError:
     return RunError(
         f"The run {folder} is damaged: {name} can't be read ({error}). Restore the file from a "
         "copy, or train again."

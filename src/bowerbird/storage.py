@@ -14,8 +14,8 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -43,13 +43,12 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
     """
     temporary: Path | None = None
     try:
-        descriptor, name = tempfile.mkstemp(prefix=".part-", dir=path.parent)
-        temporary = Path(name)
-        with os.fdopen(descriptor, "wb") as file:
+        name = path.with_name(f".part-{secrets.token_hex(8)}")
+        with name.open("xb") as file:  # its permissions are those of any new file
+            temporary = name
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
         temporary = None
     except OSError as error:
@@ -119,12 +118,6 @@ def cache_home() -> Path:
     return base.expanduser() / "bowerbird"
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def _explained(error: OSError, path: Path) -> RunError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return RunError(
@@ -135,4 +128,6 @@ def _explained(error: OSError, path: Path) -> RunError:
         return RunError(
             f"{path} can't be written: {error.strerror}. Choose a folder of your own with --out."
         )
-    return RunError(f"{path} can't be written: {error.strerror or error}.")
+    return RunError(
+        f"{path} can't be written: {error.strerror or error}. Choose another folder with --out."
+    )

@@ -20,7 +20,7 @@ from bowerbird.config import Recipe, TrainConfig
 from bowerbird.data.dataset import Dataset, Problem
 from bowerbird.data.sources import read_images
 from bowerbird.data.splits import Split, split
-from bowerbird.errors import ConfigError, DataError
+from bowerbird.errors import ConfigError, DataError, Interrupted
 from bowerbird.evaluation.results import Evaluation, Predictions
 from bowerbird.runs import Run, load_run, new_folder
 
@@ -76,21 +76,25 @@ def read_and_split(recipe: Recipe) -> tuple[Dataset, Split, Recipe]:
     progress.say(repr(parts))
     for note in parts.notes:
         progress.say(f"  {note}")
-    return dataset, parts, recipe.model_copy(update={"data": str(data)})
+    return dataset, parts, _resolved(recipe, data)
 
 
 def finish(run: Run) -> dict[str, Evaluation]:
-    """Evaluate a trained run on validation and test, and write figures and report."""
-    from bowerbird.evaluation.predict import Predictor, evaluate
-    from bowerbird.report import write_report
+    """Evaluate a trained run on validation and test, and write figures and report.
 
-    _, parts = run.manifest()
-    on = [name for name in ("val", "test") if len(parts.indices(name))]
-    predicted = all((run.path / f"predictions_{name}.csv").is_file() for name in on)
-    predictor = None if predicted else Predictor(run)
-    evaluations = {name: evaluate(run, name, predictor=predictor) for name in on}
-    write_report(run, evaluations)
-    return evaluations
+    Raises:
+        Interrupted: stopped on request; the message says how to go on.
+    """
+    from bowerbird.training.interrupts import listening
+
+    try:
+        with listening():
+            return _finish(run)
+    except KeyboardInterrupt as error:
+        raise Interrupted(
+            "Stopped; the trained model is saved. For its scores and its report: "
+            f"bowerbird resume {run.path}"
+        ) from error
 
 
 def predict(
@@ -151,6 +155,30 @@ def demo(out: Path | None = None) -> tuple[Run, dict[str, Evaluation]]:
     return train(recipe, folder / "run")
 
 
+def _resolved(recipe: Recipe, data: Path) -> Recipe:
+    """The recipe with absolute paths, so that it means the same in any folder."""
+    weights, root = Path(recipe.train.weights).expanduser(), recipe.read.image_root
+    train, read = recipe.train, recipe.read
+    if weights.is_file():
+        train = train.model_copy(update={"weights": str(weights.absolute())})
+    if root is not None and root.expanduser().is_dir():
+        read = read.model_copy(update={"image_root": root.expanduser().absolute()})
+    return recipe.model_copy(update={"data": str(data), "train": train, "read": read})
+
+
+def _finish(run: Run) -> dict[str, Evaluation]:
+    from bowerbird.evaluation.predict import Predictor, evaluate
+    from bowerbird.report.of_run import write_report
+
+    _, parts = run.manifest()
+    on = [name for name in ("val", "test") if len(parts.indices(name))]
+    predicted = all((run.path / f"predictions_{name}.csv").is_file() for name in on)
+    predictor = None if predicted else Predictor(run)
+    evaluations = {name: evaluate(run, name, predictor=predictor) for name in on}
+    write_report(run, evaluations=evaluations)
+    return evaluations
+
+
 def _write_digits(folder: Path) -> int:
     import numpy as np
     from PIL import Image
@@ -174,18 +202,18 @@ def _numbered(path: Path) -> Path:
 
 
 def _rows(found: Predictions, root: Path) -> list[dict[str, object]]:
+    columns = (found.paths, found.predicted, found.confidence, found.probabilities)
     return [
         {
-            "path": str(root / found.paths[i]),
-            "class": found.classes[found.predicted[i]],
-            "confidence": round(float(found.confidence[i]), 6),
+            "path": str(root / path),
+            "class": found.classes[predicted],
+            "confidence": round(float(confidence), 6),
             "probabilities": {
-                name: round(float(p), 6)
-                for name, p in zip(found.classes, found.probabilities[i], strict=True)
+                name: round(float(p), 6) for name, p in zip(found.classes, shares, strict=True)
             },
             "error": None,
         }
-        for i in range(len(found))
+        for path, predicted, confidence, shares in zip(*columns, strict=True)
     ]
 
 

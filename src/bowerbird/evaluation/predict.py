@@ -22,7 +22,7 @@ from bowerbird.errors import ConfigError, DataError, RunError
 from bowerbird.evaluation.metrics import score
 from bowerbird.evaluation.results import Evaluation, Predictions
 from bowerbird.features import FeatureCache, Features, Image, extract
-from bowerbird.features.extraction import Extractor
+from bowerbird.features.extraction import Extractor, chosen_device
 from bowerbird.models.cuts import trace
 from bowerbird.runs import Run
 
@@ -46,7 +46,12 @@ class Predictor:
         self.classes, self.workers = run.classes, settings.workers
         self.network = run.network()
         traced = trace(self.network.module)
-        self.extractor = Extractor(self.network, precision=settings.precision, traced=traced)
+        self.extractor = Extractor(
+            self.network,
+            precision=settings.precision,
+            device=chosen_device(settings.device),
+            traced=traced,
+        )
         self.classifier = traced.suffix(self.extractor.cut)
 
     def __call__(

@@ -11,9 +11,9 @@ Decisions:
 - A record is believed only after its checksum held, once per process; a damaged one
   counts as missing and is computed again.
 - Records are read by position, not by mapping the file, so a process's memory doesn't
-  grow with the cache.
+  grow with the cache; and of many segments only a few are open at a time.
 - Stores last used longest ago go first when the limit is reached; a store in use by
-  this process never goes.
+  this process never goes. Nothing is deleted that isn't named like a store.
 """
 
 from __future__ import annotations
@@ -22,11 +22,15 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import math
 import os
+import re
 import shutil
 import threading
 import time
+import weakref
 import zlib
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -43,6 +47,9 @@ _HASH, _CRC = 16, 4
 _FORMAT = 1
 _DEFAULT_LIMIT = 20 * 10**9
 _CHUNK = 16 << 20
+_HANDLES = 8
+
+_in_use: weakref.WeakSet[Store] = weakref.WeakSet()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,51 +105,49 @@ class FeatureCache:
     def __init__(self, folder: Path | None = None, limit: int | None = None) -> None:
         self.folder = folder or storage.cache_home() / "features"
         self.limit = limit if limit is not None else _limit_from_environment()
-        self._open: set[str] = set()
 
     def store(self, key: FeatureKey, shape: tuple[int, ...]) -> Store:
         """Open the store for `key`, making it if need be; `shape` is that of one image."""
-        name = key.digest()
-        folder = self.folder / name
-        self._open.add(name)
+        folder = self.folder / key.digest()
         try:
             storage.make_folder(folder)
             meta = dataclasses.asdict(key) | {"shape": list(shape), "format": _FORMAT}
             storage.write_json(folder / "meta.json", meta)
         except RunError as error:
             raise CacheError(
-                f"The cache folder {self.folder} can't be written: {error} "
-                "Name another with the environment variable BOWERBIRD_CACHE."
+                f"The cache folder {self.folder} can't be written: {_reason(error)}. Free some "
+                "space there, or name another with the environment variable BOWERBIRD_CACHE."
             ) from error
         return Store(folder, shape, key.precision)
 
     def contents(self) -> list[StoreInfo]:
         """All stores, the last used first."""
-        found = []
-        for folder in self.folder.glob("*"):
-            with contextlib.suppress(OSError, ValueError, KeyError):
-                meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-                words = {k: str(meta[k]) for k in ("network", "cut", "view")}
-                used = (folder / "meta.json").stat().st_mtime
-                found.append(StoreInfo(name=folder.name, size=_size(folder), used=used, **words))
-        return sorted(found, key=lambda s: -s.used)
+        return sorted((_info(folder) for folder in self._stores()), key=lambda s: -s.used)
 
     def clear(self) -> int:
         """Delete every store and return the bytes freed."""
-        freed = _size(self.folder)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        freed = 0
+        for folder in self._stores():
+            before = _size(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+            freed += before - _size(folder)
         return freed
 
     def make_room(self, wanted: int = 0) -> None:
         """Delete the stores last used longest ago until `wanted` bytes fit the limit."""
         contents = self.contents()
+        in_use = {store.folder for store in _in_use}
         total = sum(s.size for s in contents) + wanted
         for info in reversed(contents):
             if total <= self.limit:
                 return
-            if info.name not in self._open:
+            if self.folder / info.name not in in_use:
                 shutil.rmtree(self.folder / info.name, ignore_errors=True)
                 total -= info.size
+
+    def _stores(self) -> list[Path]:
+        named = (f for f in self.folder.glob("*") if re.fullmatch("[0-9a-f]{32}", f.name))
+        return [folder for folder in named if folder.is_dir()]
 
 
 class Store:
@@ -156,13 +161,19 @@ class Store:
         self.kind: np.dtype[Any] = np.dtype(np.uint16 if precision == "bfloat16" else np.float32)
         self._payload = int(np.prod(shape)) * self.kind.itemsize
         self._record = _HASH + self._payload + _CRC
-        self._files: list[IO[bytes]] = []
+        self._segments: list[Path] = []
+        self._handles: OrderedDict[int, IO[bytes]] = OrderedDict()
         self._where: dict[bytes, tuple[int, int]] = {}
         self._checked: set[bytes] = set()
         self._lock = threading.Lock()
-        self._writing: IO[bytes] | None = None
+        self._writing: tuple[int, IO[bytes]] | None = None
         for segment in sorted(folder.glob("*.seg")):
             self._read_hashes(segment)
+        _in_use.add(self)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError):  # not even made
+            self.close()
 
     @property
     def record_size(self) -> int:
@@ -201,62 +212,80 @@ class Store:
         """Stored values [N, *shape], float32 or the 16 bits of bfloat16.
 
         Raises:
-            CacheError: a hash isn't there.
+            CacheError: a hash isn't there, or its file was deleted or cut short meanwhile.
         """
         names = [bytes.fromhex(h) for h in hashes]
         if absent := [n for n in names if n not in self._where]:
             raise CacheError(f"{len(absent)} of {len(names)} images are not in the cache.")
         result = np.empty((len(names), self._payload), dtype=np.uint8)
+        expected = np.frombuffer(b"".join(names), np.uint8).reshape(-1, _HASH)
+        found = 0
         for rows, block in self._runs(names):
             result[rows] = block[:, _HASH : _HASH + self._payload]
+            found += int(np.all(block[:, :_HASH] == expected[rows], axis=1).sum())
+        if found != len(names):
+            raise CacheError(
+                f"The feature cache {self.folder} was changed by something else while it was in "
+                f"use: {len(names) - found} of {len(names)} records are gone. Run the command "
+                "again; what is missing is computed anew."
+            )
         return result.view(self.kind).reshape(len(names), *self.shape)
 
     def close(self) -> None:
         """Close the files; what was appended is kept."""
         with self._lock:
-            for file in self._files:
-                file.close()
-            self._files.clear()
+            self._stop_writing()
+            while self._handles:
+                self._handles.popitem()[1].close()
             self._where.clear()
-            self._writing = None
 
     def _write(self, names: list[bytes], data: bytes) -> None:
         try:
-            if self._writing is None:
-                segment = self.folder / f"{time.time_ns():020d}-{os.getpid()}.seg"
-                self._writing = segment.open("w+b", buffering=0)
-                self._files.append(self._writing)
-            position = self._writing.seek(0, os.SEEK_END)
-            written = self._writing.write(data)
+            number, file = self._writing or self._new_segment()
+            position = file.seek(0, os.SEEK_END)
+            left = memoryview(data)
+            while left:
+                left = left[file.write(left) :]
         except OSError as error:
+            self._stop_writing()  # what followed half a record would be read at a wrong place
             raise CacheError(
                 f"The feature cache can't be written: {error.strerror or error}. Free some space "
-                "(`bowerbird cache --clear`), or name another disk with BOWERBIRD_CACHE."
+                "(`bowerbird cache --clear`), or name another disk with the environment variable "
+                "BOWERBIRD_CACHE. What is stored already stays."
             ) from error
-        if written != len(data):
-            raise CacheError(
-                "No space left for the feature cache. Free some space (`bowerbird cache --clear`), "
-                "or name another disk with the environment variable BOWERBIRD_CACHE."
-            )
-        file = len(self._files) - 1
-        first = position // self._record
-        for offset, name in enumerate(names):
-            self._where[name] = (file, first + offset)
+        for record, name in enumerate(names, start=position // self._record):
+            self._where[name] = (number, record)
             self._checked.add(name)
 
-    def _read_hashes(self, segment: Path) -> None:
-        file = segment.open("rb", buffering=0)
-        count = os.fstat(file.fileno()).st_size // self._record
-        self._files.append(file)
-        number = len(self._files) - 1
-        for record in range(count):
-            name = self._at(number, record * self._record, _HASH)
-            self._where[name] = (number, record)
+    def _new_segment(self) -> tuple[int, IO[bytes]]:
+        self.folder.mkdir(parents=True, exist_ok=True)  # another process may have made room
+        segment = self.folder / f"{time.time_ns():020d}-{os.getpid()}.seg"
+        self._writing = len(self._segments), segment.open("xb", buffering=0)
+        self._segments.append(segment)
+        return self._writing
 
-    def _at(self, file: int, position: int, size: int) -> bytes:
+    def _stop_writing(self) -> None:
+        if self._writing is not None:
+            self._writing[1].close()
+        self._writing = None
+
+    def _read_hashes(self, segment: Path) -> None:
+        number = len(self._segments)
+        self._segments.append(segment)
+        with contextlib.suppress(OSError):  # deleted meanwhile, or unreadable: computed again
+            for record in range(segment.stat().st_size // self._record):
+                name = self._at(number, record * self._record, _HASH)
+                self._where[name] = (number, record)
+
+    def _at(self, number: int, position: int, size: int) -> bytes:
         with self._lock:
-            self._files[file].seek(position)
-            return self._files[file].read(size)
+            if number not in self._handles:
+                while len(self._handles) >= _HANDLES:
+                    self._handles.popitem(last=False)[1].close()
+                self._handles[number] = self._segments[number].open("rb", buffering=0)
+            self._handles.move_to_end(number)
+            self._handles[number].seek(position)
+            return self._handles[number].read(size)
 
     def _runs(
         self, names: Sequence[bytes]
@@ -273,7 +302,9 @@ class Store:
                 rows = order[first : min(first + most, end)]
                 file, record = ordered[first].tolist()
                 size = len(rows) * self._record
-                data = np.frombuffer(self._at(file, record * self._record, size), np.uint8)
+                data = np.frombuffer(b"", np.uint8)
+                with contextlib.suppress(OSError):  # the segment is gone, or its disk is broken
+                    data = np.frombuffer(self._at(file, record * self._record, size), np.uint8)
                 whole = len(data) // self._record  # fewer where the file has been cut short
                 block = data[: whole * self._record].reshape(whole, self._record)
                 yield rows[:whole], block
@@ -290,9 +321,31 @@ def _limit_from_environment() -> int:
     if text is None:
         return _DEFAULT_LIMIT
     try:
-        return int(float(text) * 10**9)
-    except ValueError as error:
-        raise CacheError(f"BOWERBIRD_CACHE_GB must be a number, found {text!r}.") from error
+        size = float(text) * 10**9
+    except ValueError:
+        size = math.nan
+    if not 0 <= size < math.inf:
+        raise CacheError(
+            f"The environment variable BOWERBIRD_CACHE_GB must be a number of gigabytes, e.g. 20. "
+            f"Found: {text!r}."
+        )
+    return int(size)
+
+
+def _reason(error: RunError) -> str:
+    return str(getattr(error.__cause__, "strerror", None) or error)
+
+
+def _info(folder: Path) -> StoreInfo:
+    """What `folder` holds; a store without a readable description counts, too."""
+    meta, used = {}, 0.0
+    with contextlib.suppress(OSError, ValueError):
+        used = folder.stat().st_mtime
+        used = (folder / "meta.json").stat().st_mtime
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    known = meta if isinstance(meta, dict) else {}
+    words = {field: str(known.get(field, "unknown")) for field in ("network", "cut", "view")}
+    return StoreInfo(name=folder.name, size=_size(folder), used=used, **words)
 
 
 def _size(folder: Path) -> int:

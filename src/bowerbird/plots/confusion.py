@@ -41,7 +41,7 @@ def confusion_matrix(confusion: Confusion, normalize: bool = True) -> Figure:
         names, size = labels(confusion.classes), min(9.0, pitch * 50)
         side = max(2.2, pitch * k)
         beside = max(map(len, names)) * size * 0.6 / 72
-        figure = new_figure(side + beside + 1.6, side + beside + 1.1)
+        figure = new_figure(side + beside + 1.6, side + 0.8 * beside + 1.1)
         axes = figure.add_subplot()
         top = 1.0 if normalize else max(float(values.max()), 1.0)
         image = axes.imshow(values, cmap=blues, vmin=top * 1e-4, vmax=top, aspect="equal")
@@ -117,5 +117,5 @@ def _cell_percent(share: float, k: int) -> str:
 def _guide_lines(axes: Axes, k: int) -> None:
     """Faint lines every five classes, to follow a cell to its names."""
     for at in range(5, k, 5):
-        axes.axhline(at - 0.5, color="#F0F2F5", lw=0.6, zorder=0.5)
-        axes.axvline(at - 0.5, color="#F0F2F5", lw=0.6, zorder=0.5)
+        axes.axhline(at - 0.5, color="#E4E8EE", lw=0.6, zorder=0.5)
+        axes.axvline(at - 0.5, color="#E4E8EE", lw=0.6, zorder=0.5)

@@ -73,6 +73,7 @@ def _draw_curves(
     axes.margins(x=0.08, y=0.16)
     if phase == "probe":
         axes.set_xscale("log")
+        axes.minorticks_off()
         axes.set_xlabel("C   (weaker regularisation →)")
     else:
         _whole_epochs(axes, x)

@@ -79,14 +79,16 @@ def _write_verdict(
     axes: Axes, predictions: Predictions, index: int, left: float, top: float
 ) -> None:
     """Two lines of words below the square at (left, top)."""
-    left, top = left + _EDGE, top + 1.0
+    middle, top = left + 0.5, top + 1.0
     said = shortened(predictions.classes[predictions.predicted[index]], 16)
     target = int(predictions.targets[index])
     mark, colour = ("✓", "#00795A") if predictions.correct[index] else ("✗", "#B34700")
     if target < 0:
         mark, colour = "?", MUTED
     sure = f"{mark} {said} {100 * predictions.confidence[index]:.0f} %"
-    axes.text(left, top + 0.02, sure, ha="left", va="top", fontsize=8, color=colour, weight="bold")
+    axes.text(
+        middle, top + 0.02, sure, ha="center", va="top", fontsize=8, color=colour, weight="bold"
+    )
     if target >= 0 and not predictions.correct[index]:
         truth = f"is {shortened(predictions.classes[target], 18)}"
-        axes.text(left, top + 0.14, truth, ha="left", va="top", fontsize=7.5, color=INK)
+        axes.text(middle, top + 0.14, truth, ha="center", va="top", fontsize=7.5, color=INK)

@@ -20,13 +20,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from bowerbird.data.images import decode, load_input
+from bowerbird.data.images import decode, enumerate_views, load_input
 from bowerbird.data.transforms import draw
-from bowerbird.errors import ImageError
-from bowerbird.features import Features, Image
+from bowerbird.errors import DataError, ImageError
+from bowerbird.features import FeatureCache, Features, Image, extract
 from bowerbird.features.extraction import Extractor
 
-__all__ = ["Batches", "CachedBatches", "ImageBatches", "Part", "order"]
+__all__ = ["Batches", "CachedBatches", "ImageBatches", "Part", "features_of", "order"]
 
 Rows = npt.NDArray[np.intp]
 
@@ -69,6 +69,31 @@ class Part:
         """Both, one after the other."""
         targets = np.concatenate([self.targets, other.targets])
         return Part(self.images + other.images, targets)
+
+
+def features_of(
+    extractor: Extractor, part: Part, views: int, *, cache: FeatureCache, workers: int
+) -> list[Features]:
+    """Features of every image of a part, one `Features` per view.
+
+    Raises:
+        DataError: an image that could be read when the run began can't be now; rows and
+            classes would no longer belong together.
+    """
+    found, problems = extract(
+        extractor.network,
+        part.images,
+        views=enumerate_views(views),
+        cache=cache,
+        workers=workers,
+        extractor=extractor,
+    )
+    if problems:
+        raise DataError(
+            f"{problems[0].path} could be read when this run began, and can't be now: "
+            f"{problems[0].reason}. Restore it, then go on with `bowerbird resume`."
+        )
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

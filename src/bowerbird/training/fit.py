@@ -20,21 +20,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from bowerbird import progress, storage
 from bowerbird.config import Recipe, TrainConfig
 from bowerbird.data.dataset import Dataset
 from bowerbird.data.images import enumerate_views
 from bowerbird.data.splits import Split
-from bowerbird.errors import ConfigError, DataError, Interrupted, ModelError, RunError
+from bowerbird.errors import DataError, Interrupted, ModelError, RunError
 from bowerbird.features import FeatureCache, Features, Image, extract
-from bowerbird.features.extraction import Extractor
+from bowerbird.features.extraction import Extractor, chosen_device
 from bowerbird.machine import cores
+from bowerbird.models.cuts import classifier_name, trace
 from bowerbird.models.networks import Network, create_model, load_network, save_network
 from bowerbird.runs import Run, create_run
 from bowerbird.training import plan, probe
-from bowerbird.training.batches import Part
+from bowerbird.training.batches import Part, features_of
 from bowerbird.training.interrupts import StopSignal, listening
 from bowerbird.training.logistic import Solution
 from bowerbird.training.loop import PhasePlan
@@ -80,11 +80,10 @@ def fit(
         full = full.model_copy(
             update={"train": full.train.model_copy(update={"model": network.name})}
         )
-    run = create_run(full, dataset, split, None if out is None else Path(out))
-    storage.make_folder(run.state)
-    if network is not None:
-        save_network(network, run.state / "initial", dataset.classes)
-    return _go_on(run)
+    chosen_device(full.train.device)
+    made = network or _made(full.train, dataset.classes)  # a typo leaves no folder behind
+    run = _begun(full, dataset, split, None if out is None else Path(out), network)
+    return _go_on(run, made if network is None else None)
 
 
 def resume(run: Run) -> Run:
@@ -99,25 +98,47 @@ def resume(run: Run) -> Run:
     return run if run.finished else _go_on(run)
 
 
-def _go_on(run: Run) -> Run:
+def _begun(
+    recipe: Recipe, dataset: Dataset, split: Split, out: Path | None, network: Network | None
+) -> Run:
+    """The run's folder, whole even if someone asks to stop meanwhile."""
+    with listening() as stop:
+        try:
+            with stop.deferred():
+                run = create_run(recipe, dataset, split, out)
+                if network is not None:
+                    initial = storage.make_folder(run.state) / "initial"
+                    save_network(network, initial, dataset.classes)
+        except Interrupted as error:
+            raise _stopped(run) from error
+    return run
+
+
+def _go_on(run: Run, network: Network | None = None) -> Run:
+    run.environment()  # the file written last: where it is, the others are, too
+    storage.make_folder(run.state)
+    for leftover in run.path.rglob(".part-*"):  # of a write that was cut off, see `storage`
+        leftover.unlink(missing_ok=True)
     with listening() as stop, progress.log_to(run.path / "log.txt"):
         try:
-            _Training(run, stop).run_all()
-        except Interrupted as error:
-            raise Interrupted(
-                f"Stopped; everything is saved. Go on with: bowerbird resume {run.path}"
-            ) from error
+            _Training(run, stop, network).run_all()
+        except (KeyboardInterrupt, Interrupted) as error:
+            raise _stopped(run) from error
     return run
+
+
+def _stopped(run: Run) -> Interrupted:
+    return Interrupted(f"Stopped; everything is saved. Go on with: bowerbird resume {run.path}")
 
 
 class _Training:
     """One training of a run, from wherever it stopped."""
 
-    def __init__(self, run: Run, stop: StopSignal) -> None:
+    def __init__(self, run: Run, stop: StopSignal, network: Network | None = None) -> None:
         self.run, self.stop, self.config = run, stop, run.recipe.train
         dataset, split = run.manifest()
         self.train, self.val = _part(dataset, split, "train"), _part(dataset, split, "val")
-        self.network = self._initial()
+        self.network = network or self._initial()
         self.cache = FeatureCache()
         self.workers = self.config.workers or cores()
         self.rows: list[dict[str, Any]] = []
@@ -130,15 +151,25 @@ class _Training:
         chosen = self._choose(probed, tuned)
         if self.config.refit:
             self._refit(probed, chosen)
-        save_network(self.network, self.run.path / "model", self.run.classes)
         earlier = self.run.environment().get("seconds_training", 0.0)
         self.run.note_environment(
             {
                 "seconds_training": round(earlier + time.monotonic() - began, 1),
                 "chosen": chosen,
                 "network": self.network.to_dict(),
+                "parameters_learned": self._learned(chosen),
             }
         )
+        save_network(self.network, self.run.path / "model", self.run.classes)
+
+    def _learned(self, chosen: str) -> int:
+        """Parameters that were trained: the classifier's, or those after the deepest cut."""
+        if chosen == "probe":
+            head = self.network.module.get_submodule(classifier_name(self.network.module))
+            return sum(p.numel() for p in head.parameters())
+        deepest = _written_plan(self.run.state / "plan.json")[-1].cut
+        suffix = trace(self.network.module).suffix(deepest)
+        return sum(p.numel() for p in suffix.parameters())
 
     def _probe(self) -> Solution:
         """The head on frozen features, now in the network."""
@@ -181,12 +212,12 @@ class _Training:
         """The written plan, or a new one, written before it is followed."""
         file = self.run.state / "plan.json"
         if file.is_file():
-            return [PhasePlan(**phase) for phase in _json(file)]
+            return _written_plan(file)
         images = len(self.train.images)
         budget = self.config.budget_seconds or plan.default_budget(images)
         phases = plan.make_plan(tuner, self.train.images, self.config, budget)
-        storage.write_json(file, [dataclasses.asdict(phase) for phase in phases])
         self._keep_resolved(plan.resolved(phases))
+        storage.write_json(file, [dataclasses.asdict(phase) for phase in phases])
         lasting = sum(phase.seconds for phase in phases)
         words = "; ".join(f"{p.epochs} epochs {p.name} ({p.source})" for p in phases)
         if words:
@@ -226,13 +257,15 @@ class _Training:
         progress.say(f"Refit on all {len(both.images)} training and validation images.")
         self.network = self._initial()
         extractor = Extractor(self.network, precision=self.config.precision, device=self._device())
-        views = self._views(extractor, both, self.config.views)
+        views = features_of(
+            extractor, both, self.config.views, cache=self.cache, workers=self.workers
+        )
         solution = probe.fit_probe(
             views, both.targets, None, self._classes(), self.config, probed.strength
         )
         probe.put_into(self.network.module, solution.linear)
         if chosen == "finetune":
-            phases = [PhasePlan(**phase) for phase in _json(self.run.state / "plan.json")]
+            phases = _written_plan(self.run.state / "plan.json")
             folder = storage.make_folder(self.run.state / "refit")
             self._tuner().run(phases, both, None, folder, lambda rows: None)
 
@@ -258,17 +291,6 @@ class _Training:
             setattr(self, name, part.without({p.path for p in problems}))
         return found
 
-    def _views(self, extractor: Extractor, part: Part, views: int) -> list[Features]:
-        found, _ = extract(
-            self.network,
-            part.images,
-            views=enumerate_views(views),
-            cache=self.cache,
-            workers=self.workers,
-            extractor=extractor,
-        )
-        return found
-
     def _classes(self) -> int:
         return len(self.run.classes)
 
@@ -280,27 +302,19 @@ class _Training:
         kept = self.run.state / "initial"
         if kept.is_dir():
             return load_network(kept)[0]
-        return create_model(
-            self.config.model,
-            num_classes=len(self.run.classes),
-            weights=self.config.weights,
-            offline=self.config.offline,
-            image_size=self.config.image_size,
-            seed=self.config.seed,
-        )
+        return _made(self.config, self.run.classes)
 
 
-def chosen_device(wanted: str) -> str:
-    """``"auto"`` resolved to what this machine has.
-
-    Raises:
-        ConfigError: the device isn't there.
-    """
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"--device {wanted}: this machine has no CUDA device. Use --device cpu.")
-    return wanted
+def _made(config: TrainConfig, classes: tuple[str, ...]) -> Network:
+    """The network that the settings name."""
+    return create_model(
+        config.model,
+        num_classes=len(classes),
+        weights=config.weights,
+        offline=config.offline,
+        image_size=config.image_size,
+        seed=config.seed,
+    )
 
 
 def _check_split(dataset: Dataset, split: Split) -> None:
@@ -325,8 +339,8 @@ def _chosen(solution: Solution) -> dict[str, Any]:
     return next(row for row in solution.rows if row["chosen"])
 
 
-def _json(file: Path) -> Any:
+def _written_plan(file: Path) -> list[PhasePlan]:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return [PhasePlan(**phase) for phase in json.loads(file.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError) as error:
         raise RunError(f"{file} can't be read ({error}). Delete it to plan anew.") from error

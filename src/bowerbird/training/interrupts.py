@@ -1,8 +1,10 @@
 """Ctrl-C and SIGTERM as one clean stop.
 
-Outside the training loop a signal raises `Interrupted` at once: everything on disk is
-written atomically, so there is nothing to lose. Inside the loop it is only noted; the
-loop finishes its step, saves and stops. A second signal doesn't wait.
+Outside the training loop a signal raises `KeyboardInterrupt` at once: everything on disk
+is written atomically, so there is nothing to lose, and no ``except Exception`` on the way
+(tracing a network, reading weights) can mistake it for an error. Inside the loop it is
+only noted; the loop finishes its step, saves and stops with `Interrupted`. A second
+signal doesn't wait.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ class StopSignal:
             self.requested = True
             return
         self.requested = True
-        raise Interrupted
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager

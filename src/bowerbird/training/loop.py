@@ -12,14 +12,16 @@ Decisions:
 - The best epoch is chosen on validation accuracy, then loss. The state before the phase
   is a candidate too, so a phase can't make things worse on validation.
 - A loss that is not finite stops the phase; the best layers so far are kept.
+- Dropout draws from torch's global generator; each step seeds it and puts it back.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,7 @@ class Phase:
         optimizer: over the learner's parameters.
         batches: activations at the cut.
         targets: class index per training row.
+        num_classes: K, scores per row.
         val: validation activations at the cut, and their classes.
         config: smoothing, mixing, warm-up, patience, balance, seed.
         class_weights: [K] factors in the loss, or None.
@@ -93,6 +96,7 @@ class Phase:
         optimizer: torch.optim.Optimizer,
         batches: Batches,
         targets: npt.NDArray[Any],
+        num_classes: int,
         val: tuple[Batches, npt.NDArray[Any]] | None,
         config: TrainConfig,
         class_weights: torch.Tensor | None,
@@ -102,6 +106,7 @@ class Phase:
     ) -> None:
         self.plan, self.learner, self.judge, self.optimizer = plan, learner, judge, optimizer
         self.batches, self.targets, self.val = batches, targets, val
+        self.num_classes = num_classes
         self.config, self.class_weights = config, class_weights
         (self.last, self.best), self.stop, self.report = files, stop, report
         self.device = next(learner.parameters()).device
@@ -191,7 +196,7 @@ class Phase:
         chosen = rows[step * size : (step + 1) * size]
         batch = self.batches.load(chosen, epoch).to(self.device).float()
         truth = functional.one_hot(
-            torch.from_numpy(self.targets[chosen]).to(self.device), self._classes()
+            torch.from_numpy(self.targets[chosen]).to(self.device), self.num_classes
         ).float()
         generator = np.random.default_rng([self.config.seed, epoch, 4, step])
         batch, mixture = mixed(batch, truth, self.config, generator)
@@ -200,7 +205,10 @@ class Phase:
         )
         facts["rate"] = optim.set_rate(self.optimizer, share)
         half = self.plan.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+        with (
+            _seeded(generator, self.device),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=half),
+        ):
             scores = self.learner(batch)
         loss = functional.cross_entropy(
             scores.float(),
@@ -218,10 +226,6 @@ class Phase:
         facts["sums"] = [sums[0] + value * len(chosen), sums[1] + right, sums[2] + len(chosen)]
         facts["step"] = step + 1
         return value
-
-    def _classes(self) -> int:
-        last = [m for m in self.judge.modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]
-        return last.out_features if isinstance(last, nn.Linear) else last.out_channels
 
     def _set_training(self) -> None:
         self.learner.train()
@@ -249,7 +253,8 @@ class Phase:
         facts["rows"] = [*facts["rows"], row]
         facts["sums"], facts["seconds"] = [0.0, 0, 0], 0.0
         best = facts["best"]
-        if self.val is None or (accuracy, -loss) > (best["accuracy"], -best["loss"]):
+        better = (accuracy, -loss) > (best["accuracy"], -best["loss"]) and math.isfinite(loss)
+        if self.val is None or better:
             facts["best"] = {"accuracy": accuracy, "loss": loss, "epoch": row["epoch"]}
             facts["wait"] = 0
             checkpoints.save_checkpoint(self.best, self.judge, None, {})
@@ -305,6 +310,15 @@ def mixed(
     else:
         batch = share * batch + (1 - share) * batch[other]
     return batch, share * truth + (1 - share) * truth[other]
+
+
+@contextlib.contextmanager
+def _seeded(generator: np.random.Generator, device: torch.device) -> Iterator[None]:
+    """What torch draws inside the block comes from `generator`; outside nothing changes."""
+    accelerators = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=accelerators):
+        torch.manual_seed(int(generator.integers(2**63)))
+        yield
 
 
 def _pasted(

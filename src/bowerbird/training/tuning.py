@@ -19,14 +19,13 @@ from typing import Any
 import torch
 
 from bowerbird.config import TrainConfig
-from bowerbird.data.images import enumerate_views
-from bowerbird.features import FeatureCache, Image, extract
+from bowerbird.features import FeatureCache, Image
 from bowerbird.features.extraction import Extractor
 from bowerbird.models.cuts import INPUT, trace
 from bowerbird.models.networks import Network
 from bowerbird.training import checkpoint as checkpoints
 from bowerbird.training import optim, probe
-from bowerbird.training.batches import Batches, CachedBatches, ImageBatches, Part
+from bowerbird.training.batches import Batches, CachedBatches, ImageBatches, Part, features_of
 from bowerbird.training.interrupts import StopSignal
 from bowerbird.training.loop import Phase, PhasePlan
 
@@ -122,13 +121,14 @@ class Tuner:
             factors = probe.class_weights(train.targets, classes, self.config)
         weights = None if factors is None else torch.from_numpy(factors).to(self.device)
         phase = Phase(
-            plan, learner, judge, optimizer, batches, train.targets, held, self.config,
+            plan, learner, judge, optimizer, batches, train.targets, classes, held, self.config,
             weights, files, self.stop, report,
         )  # fmt: skip
         saved = checkpoints.load_checkpoint(files[0])
         if saved is None:
             return phase.run(phase.start({"rows": before["rows"]}))
         checkpoints.restore(saved, learner, optimizer)
+        report(saved.facts["rows"])
         return phase.run(saved.facts)
 
     @contextlib.contextmanager
@@ -157,12 +157,5 @@ class Tuner:
             device=self.device,
             traced=self.evaluation,
         )
-        found, _ = extract(
-            self.network,
-            part.images,
-            views=enumerate_views(views),
-            cache=self.cache,
-            workers=self.workers,
-            extractor=extractor,
-        )
+        found = features_of(extractor, part, views, cache=self.cache, workers=self.workers)
         return CachedBatches(found, self.config.seed)

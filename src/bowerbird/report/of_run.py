@@ -1,0 +1,158 @@
+"""A run's folder, told: figures, report, model card and `metrics.json`.
+
+Reads only what the run has saved, so it can be written again at any time, and the
+images themselves for the pictures; one that has gone is a grey tile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bowerbird import plots, storage
+from bowerbird.data.dataset import Dataset, Problem
+from bowerbird.data.images import decode
+from bowerbird.errors import ImageError
+from bowerbird.evaluation.results import Evaluation
+from bowerbird.report.card import write_model_card
+from bowerbird.report.content import ModelFacts, ReportData, headline
+from bowerbird.report.page import write_report as write_page
+from bowerbird.runs import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from PIL.Image import Image
+
+__all__ = ["collect", "write_report"]
+
+_PICTURE, _SHEET = 160, 24
+
+
+def write_report(
+    run: Run,
+    path: str | Path | None = None,
+    *,
+    evaluations: Mapping[str, Evaluation] | None = None,
+) -> Path:
+    """Write a run's figures, ``report.html``, ``README.md`` and ``metrics.json``.
+
+    Args:
+        run: finished.
+        path: of the page; by default ``report.html`` in the run's folder.
+        evaluations: by split; by default those of validation and test.
+
+    Raises:
+        RunError: the run isn't finished, or the folder can't be written.
+    """
+    known = evaluations if evaluations is not None else _evaluated(run)
+    data = collect(run, known)
+    scores = {name: evaluation.to_dict() for name, evaluation in known.items()}
+    storage.write_json(run.path / "metrics.json", scores)
+    folder = storage.make_folder(run.path / "figures")
+    for name, figure in _figures(data).items():
+        plots.save(figure, folder / f"{name}.png")
+    write_model_card(data, run.path / "README.md")
+    return write_page(data, Path(path) if path is not None else run.path / "report.html")
+
+
+def collect(run: Run, evaluations: Mapping[str, Evaluation]) -> ReportData:
+    """Everything the report says, from what the run has saved."""
+    dataset, parts = run.manifest()
+    environment = run.environment()
+    network = environment.get("network", {})
+    seconds = environment.get("seconds_training")
+    return ReportData(
+        name=run.path.name,
+        created=str(environment.get("created", "")),
+        command=f"bowerbird train --config {run.path / 'config.toml'}",
+        classes=run.classes,
+        counts=parts.counts(dataset),
+        evaluations=evaluations,
+        model=_model(run, network),
+        history=run.history(),
+        config=run.recipe.model_dump(mode="json", exclude_none=True),
+        environment={k: v for k, v in environment.items() if k in _SHOWN},
+        problems=[*dataset.problems, *(Problem(p.path, p.reason) for p in parts.problems)],
+        ignored=dataset.ignored,
+        notes=parts.notes,
+        timings={} if seconds is None else {"total": float(seconds)},
+        leaked=len(parts.leaked),
+        usage=_usage(run),
+        load=_loader(dataset),
+    )
+
+
+_SHOWN = ("python", "platform", "versions", "forward_precision", "chosen")
+
+
+def _evaluated(run: Run) -> dict[str, Evaluation]:
+    from bowerbird.evaluation.predict import evaluate
+
+    _, parts = run.manifest()
+    return {name: evaluate(run, name) for name in ("val", "test") if len(parts.indices(name))}
+
+
+def _model(run: Run, network: Mapping[str, Any]) -> ModelFacts:
+    weights = network.get("weights", {})
+    preprocess = network.get("preprocess", {})
+    parameters = int(network.get("parameters", 0))
+    return ModelFacts(
+        name=run.recipe.train.model,
+        parameters=parameters,
+        trainable=int(run.environment().get("parameters_learned", parameters)),
+        input_size=tuple(preprocess.get("input_size", (0, 0))),
+        weights=f"{weights.get('kind', 'unknown')}: {weights.get('origin', 'unknown')}",
+        licence=weights.get("licence") or "unknown",
+    )
+
+
+def _figures(data: ReportData) -> dict[str, Figure]:
+    main = headline(data)
+    figures = {
+        "confusion_matrix": plots.confusion_matrix(main.confusion),
+        "class_distribution": plots.class_distribution(data.counts),
+        "recall_per_class": plots.per_class_recall(main),
+    }
+    if data.history:
+        figures["curves"] = plots.curves(data.history)
+    predictions = main.predictions
+    if predictions is None:
+        return figures
+    sheets = {
+        "mistakes": predictions.worst(_SHEET),
+        "least_sure": predictions.least_sure(_SHEET),
+        "surest": predictions.most_sure(_SHEET),
+    }
+    return figures | {
+        name: plots.prediction_sheet(predictions, rows, data.load)
+        for name, rows in sheets.items()
+        if len(rows)
+    }
+
+
+def _usage(run: Run) -> dict[str, str]:
+    folder = run.path
+    python = (
+        "import bowerbird as bb\n\n"
+        f"run = bb.load_run({str(folder)!r})\n"
+        'found, unreadable = bb.predict(run, bb.read_images("IMAGES", labelled=False))'
+    )
+    usage = {"Command line": f"bowerbird predict {folder} IMAGES", "Python": python}
+    if not run.recipe.train.model.startswith("torchvision:"):
+        usage["Plain timm"] = (
+            "import timm\n\n"
+            f"model = timm.create_model({f'local-dir:{folder}/model'!r}, pretrained=True).eval()\n"
+            "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))"
+        )
+    return usage
+
+
+def _loader(dataset: Dataset) -> Callable[[str], Image | None]:
+    def load(path: str) -> Image | None:
+        try:
+            return decode(dataset.root / path, min_size=_PICTURE)
+        except ImageError:  # shown as a grey tile with the file's name
+            return None
+
+    return load

@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _cache_of_its_own(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No test reads or writes the user's cache, and none finds what another one left."""
+    folder: Path = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("BOWERBIRD_CACHE", str(folder))
+    monkeypatch.delenv("BOWERBIRD_CACHE_GB", raising=False)

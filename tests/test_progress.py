@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bowerbird import progress
+
+
+def test_silent_unless_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    progress.say("hello")
+    with progress.task("work", 3) as task:
+        task.advance()
+        task.note("x")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_shown_on_stderr_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    long = "[red]not markup[/red] 123 " + "word " * 60
+    with progress.show():
+        progress.say(long)
+        with progress.task("work", 2) as task:
+            task.advance()
+            task.note("loss 0.1")
+            task.advance()
+    progress.say("silent again")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert long.strip() in err.replace("\n", " ").strip() or long.strip() in err
+    assert "[red]not markup[/red] 123" in err
+    assert "silent again" not in err
+
+
+def test_silent_again_after_an_exception(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        with progress.show(), progress.task("work", 2):
+            raise ValueError
+
+    with pytest.raises(ValueError):  # noqa: PT011
+        fail()
+    progress.say("hello")
+    assert "hello" not in capsys.readouterr().err
+
+
+def test_messages_reach_every_open_log(tmp_path: Path) -> None:
+    one, two = tmp_path / "1.txt", tmp_path / "2.txt"
+    one.write_text("before\n")
+    with progress.log_to(one):
+        progress.say("für eins")
+        with progress.log_to(two):
+            progress.say("for both")
+        progress.say("one again")
+    progress.say("for nobody")
+    lines = one.read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "before"
+    assert [line.split("  ", 1)[1] for line in lines[1:]] == ["für eins", "for both", "one again"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  for both\n", two.read_text())
+
+
+def test_a_bar_of_nothing_is_silent() -> None:
+    with progress.show(), progress.task("nothing", 0) as task:
+        task.advance()
