@@ -49,7 +49,7 @@ def test_parse_duration(text: str | float, seconds: float) -> None:
     "text", ["", "m", "0", "0s", "-5m", "nan", "inf", "infs", "5 days", "5mm", "abc", "1e400h"]
 )
 def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="not a duration. Write for example 90s, 5m or 1.5h"):
+    with pytest.raises(ConfigError, match=r"not a duration. Write for example 90s, 5m or 1.5h"):
         parse_duration(text)
     with pytest.raises(ConfigError, match="not a duration"):
         validated(TrainConfig, {"budget": text}, "here")

@@ -10,7 +10,9 @@ def test_the_tree_is_the_one_that_is_drawn() -> None:
     parents: list[str] = []
     for branch, name in drawn:
         depth = branch.count("─") // 2 + branch.count("│")
-        assert getattr(errors, name).__base__.__name__ == (parents[depth - 1] if depth else "Exception")
+        assert getattr(errors, name).__base__.__name__ == (
+            parents[depth - 1] if depth else "Exception"
+        )
         parents[depth:] = [name]
     assert {name for _, name in drawn} == set(errors.__all__)
 

@@ -37,7 +37,7 @@ def test_silent_again_after_an_exception(capsys: pytest.CaptureFixture[str]) -> 
         with progress.show(), progress.task("work", 2):
             raise ValueError
 
-    with pytest.raises(ValueError):  # noqa: PT011
+    with pytest.raises(ValueError):
         fail()
     progress.say("hello")
     assert "hello" not in capsys.readouterr().err

@@ -200,7 +200,7 @@ def load_run(path: str | Path) -> Run:
         RunError: it is not a run, or it is damaged (the message names the file).
     """
     folder = Path(path).expanduser().absolute()
-    if not folder.is_dir():
+    if not _is_folder(folder):
         raise RunError(f"There is no run {path}. Runs are folders, by default in runs/.")
     if not (folder / "config.toml").is_file():
         raise RunError(f"{path} is not a run: it has no config.toml.")
@@ -241,6 +241,13 @@ def new_folder(out: Path | None, stem: str) -> Path:
         return folder
 
 
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # too long a name, or a folder above that is closed
+        return False
+
+
 def _taken(folder: Path) -> bool:
     try:
         return folder.is_file() or (folder.is_dir() and any(folder.iterdir()))
@@ -278,7 +285,7 @@ def _environment() -> dict[str, Any]:
         except PackageNotFoundError:
             versions[package] = "not installed"
     return {
-        "created": time.strftime("%Y-%m-%d %H:%M:%S%z"),
+        "created": time.strftime("%Y-%m-%d %H:%M"),
         "command": sys.argv[1:] if Path(sys.argv[0]).stem in ("bowerbird", "__main__") else [],
         "python": platform.python_version(),
         "platform": platform.platform(),

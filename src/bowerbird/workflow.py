@@ -11,6 +11,7 @@ import csv
 import io
 import json
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,10 +42,13 @@ def train(recipe: Recipe, out: Path | None = None) -> tuple[Run, dict[str, Evalu
         ConfigError: the recipe names no data.
         BowerbirdError: anything that a person can mend; see `errors`.
     """
+    began = time.monotonic()
     dataset, parts, resolved = read_and_split(recipe)
+    reading = time.monotonic() - began
     from bowerbird.training import fit
 
     run = fit(None, dataset, parts, out=out, recipe=resolved)
+    run.note_environment({"seconds_reading": round(reading, 1)})
     return run, finish(run)
 
 
@@ -172,9 +176,12 @@ def _finish(run: Run) -> dict[str, Evaluation]:
 
     _, parts = run.manifest()
     on = [name for name in ("val", "test") if len(parts.indices(name))]
+    began = time.monotonic()
     predicted = all((run.path / f"predictions_{name}.csv").is_file() for name in on)
     predictor = None if predicted else Predictor(run)
     evaluations = {name: evaluate(run, name, predictor=predictor) for name in on}
+    if not predicted:
+        run.note_environment({"seconds_evaluation": round(time.monotonic() - began, 1)})
     write_report(run, evaluations=evaluations)
     return evaluations
 

@@ -167,7 +167,8 @@ def _tell(problems: Sequence[Problem], on: str) -> None:
 
 def _read(file: Path, dataset: Dataset) -> Predictions:
     try:
-        return Predictions.from_csv(file.read_text(encoding="utf-8"), root=dataset.root)
+        with file.open(encoding="utf-8", newline="") as text:
+            return Predictions.from_csv(text.read(), root=dataset.root)
     except (OSError, UnicodeDecodeError, DataError) as error:
         raise RunError(
             f"{file} can't be read: {error} Delete it; `bowerbird evaluate` predicts anew."

@@ -60,15 +60,17 @@ class Predictions:
         n, k = len(self.paths), len(self.classes)
         if k == 0:
             raise DataError("Predictions need at least one class; none was given.")
-        table = np.asarray(self.probabilities, np.float32).reshape(-1, k)
+        table = np.asarray(self.probabilities, np.float32)
+        table = table if table.size else table.reshape(0, k)
         object.__setattr__(self, "paths", tuple(self.paths))
         object.__setattr__(self, "classes", tuple(self.classes))
         object.__setattr__(self, "probabilities", table)
         object.__setattr__(self, "targets", np.asarray(self.targets, np.int64).reshape(-1))
-        if len(table) != n or len(self.targets) != n:
+        if table.shape != (n, k) or len(self.targets) != n:
             raise DataError(
-                f"Predictions need one row and one target per picture: {n} paths, "
-                f"{len(table)} rows, {len(self.targets)} targets were given."
+                f"Predictions of {n} pictures and {k} classes need {n} targets and {n} rows of "
+                f"{k} probabilities. Found {len(self.targets)} targets, and probabilities of "
+                f"shape {list(table.shape)}."
             )
         if n and not (self.targets.min() >= -1 and self.targets.max() < k):
             raise DataError(
@@ -139,7 +141,8 @@ class Predictions:
 
     def select(self, indices: ArrayLike) -> Predictions:
         """The same for some pictures only, in the order given; a mask works as well."""
-        chosen = np.arange(len(self))[np.asarray(indices, dtype=None if len(self) else int)]
+        wanted = np.asarray(indices)
+        chosen = np.arange(len(self))[wanted if wanted.size else wanted.astype(np.int64)]
         return Predictions(
             tuple(self.paths[i] for i in chosen),
             self.classes,

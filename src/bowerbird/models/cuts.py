@@ -42,7 +42,8 @@ class Stage:
     Attributes:
         name: the module it ends with, e.g. ``"layer4"``.
         cut: name of the graph node at its end.
-        modules: all modules it is made of, by path.
+        modules: paths of the layers and parameters that are used between the cut before it
+            and its own.
     """
 
     name: str
@@ -89,7 +90,7 @@ class Traced:
     def _node(self, cut: str) -> fx.Node:
         node: fx.Node
         for node in self.graph.graph.nodes:
-            if node.name == cut:
+            if node.name == cut and cut in self.cuts:
                 return node
         raise ModelError(f"The network has no place to cut called {cut!r}.")
 
@@ -265,12 +266,22 @@ def _stages(
         owner = _owner(paths[cut], ends)
         has_weights = any(name.startswith(owner + ".") for name in weighty)
         if stages and (stages[-1].name == owner or not has_weights):
-            last = stages[-1]
-            modules = last.modules if owner in last.modules else (*last.modules, owner)
-            stages[-1] = Stage(last.name, cut, modules)
+            stages[-1] = Stage(stages[-1].name, cut)
         else:
-            stages.append(Stage(owner, cut, (owner,)))
-    return (*stages, Stage(classifier, cuts[-1], (classifier,)))
+            stages.append(Stage(owner, cut))
+    return _with_modules(graph.graph, [*stages, Stage(classifier, cuts[-1])])
+
+
+def _with_modules(graph: fx.Graph, stages: list[Stage]) -> tuple[Stage, ...]:
+    used: list[dict[str, None]] = [{} for _ in stages]
+    current = 0
+    for node in graph.nodes:
+        if node.op in ("call_module", "get_attr"):
+            used[current][str(node.target)] = None
+        if node.name == stages[current].cut and current < len(stages) - 1:
+            current += 1
+    parts = zip(stages, used, strict=True)
+    return tuple(dataclasses.replace(stage, modules=tuple(paths)) for stage, paths in parts)
 
 
 def _stage_ends(module: nn.Module) -> list[str]:

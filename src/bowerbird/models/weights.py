@@ -218,6 +218,11 @@ def take_in_order(found: Tensors, wanted: Tensors, origin: str) -> dict[str, tor
 def load(module: nn.Module, source: Weights, classifier: str | None) -> None:
     """Load the file of `source` into a network of the same shape.
 
+    Args:
+        module: the network; changed only if all fits.
+        source: with a file.
+        classifier: see `load_named`.
+
     Raises:
         WeightsError: the file is damaged, or belongs to another network.
     """

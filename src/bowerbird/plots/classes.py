@@ -37,17 +37,18 @@ _SPARE_COLOURS = ("#CC79A7", "#56B4E9", YELLOW, MUTED)
 
 
 def class_distribution(counts: Mapping[str, Mapping[str, int]]) -> Figure:
-    """Pictures per class, stacked by split, classes in the order given.
+    """Pictures per class, stacked by split, classes in the order given. Empty splits are left out.
 
     Args:
         counts: by split, then by class name.
 
     Raises:
-        DataError: there is no class.
+        DataError: there is no picture.
     """
+    counts = {split: by_class for split, by_class in counts.items() if sum(by_class.values())}
     classes = list(dict.fromkeys(name for split in counts.values() for name in split))
     if not classes:
-        raise DataError("There is no distribution to draw: no class was given.")
+        raise DataError("There is no distribution to draw: no picture was counted.")
     shown = labels(classes)
     with style():
         figure, panels = _panels(len(classes), bottom=1.0)

@@ -23,7 +23,8 @@ def curves(history: Sequence[Mapping[str, float | str]]) -> Figure:
     Args:
         history: one row per regularisation strength (phase "probe") or epoch (phase
             "finetune"), with ``train_loss``, ``train_accuracy``, ``val_loss``,
-            ``val_accuracy``; probe rows have ``regularization`` (C), fine-tuning rows
+            ``val_accuracy``; probe rows have ``regularization`` (its strength: larger
+            is stronger), fine-tuning rows
             ``epoch`` and ``step_name``. ``chosen`` is 1 in the row that was kept.
             Missing figures may be absent, empty or NaN.
 
@@ -74,7 +75,7 @@ def _draw_curves(
     if phase == "probe":
         axes.set_xscale("log")
         axes.minorticks_off()
-        axes.set_xlabel("C   (weaker regularisation →)")
+        axes.set_xlabel("regularisation (stronger →)")
     else:
         _whole_epochs(axes, x)
         _mark_steps(axes, rows, x)

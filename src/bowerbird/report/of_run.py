@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bowerbird import plots, storage
 from bowerbird.data.dataset import Dataset, Problem
 from bowerbird.data.images import decode
+from bowerbird.data.splits import Split
 from bowerbird.errors import ImageError
 from bowerbird.evaluation.results import Evaluation
 from bowerbird.report.card import write_model_card
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["collect", "write_report"]
 
-_PICTURE, _SHEET = 160, 24
+_PICTURE, _SHEET, _EXAMPLES = 160, 24, 8
+_SHEETS = ("mistakes", "least_sure", "surest")
 
 
 def write_report(
@@ -51,7 +53,7 @@ def write_report(
     storage.write_json(run.path / "metrics.json", scores)
     folder = storage.make_folder(run.path / "figures")
     for name, figure in _figures(data).items():
-        plots.save(figure, folder / f"{name}.png")
+        plots.save(figure, folder / f"{name}.png", dpi=90 if name in _SHEETS else 150)
     write_model_card(data, run.path / "README.md")
     return write_page(data, Path(path) if path is not None else run.path / "report.html")
 
@@ -61,7 +63,6 @@ def collect(run: Run, evaluations: Mapping[str, Evaluation]) -> ReportData:
     dataset, parts = run.manifest()
     environment = run.environment()
     network = environment.get("network", {})
-    seconds = environment.get("seconds_training")
     return ReportData(
         name=run.path.name,
         created=str(environment.get("created", "")),
@@ -76,11 +77,22 @@ def collect(run: Run, evaluations: Mapping[str, Evaluation]) -> ReportData:
         problems=[*dataset.problems, *(Problem(p.path, p.reason) for p in parts.problems)],
         ignored=dataset.ignored,
         notes=parts.notes,
-        timings={} if seconds is None else {"total": float(seconds)},
+        examples=_examples(dataset, parts),
+        timings=_timings(environment),
         leaked=len(parts.leaked),
         usage=_usage(run),
         load=_loader(dataset),
     )
+
+
+def _examples(dataset: Dataset, parts: Split) -> dict[str, list[str]]:
+    """The first few training pictures of each class."""
+    found: dict[str, list[str]] = {name: [] for name in dataset.classes}
+    for index in parts.indices("train"):
+        sample = dataset.samples[int(index)]
+        if sample.target is not None and len(found[dataset.classes[sample.target]]) < _EXAMPLES:
+            found[dataset.classes[sample.target]].append(sample.path)
+    return found
 
 
 _SHOWN = ("python", "platform", "versions", "forward_precision", "chosen")
@@ -91,6 +103,13 @@ def _evaluated(run: Run) -> dict[str, Evaluation]:
 
     _, parts = run.manifest()
     return {name: evaluate(run, name) for name in ("val", "test") if len(parts.indices(name))}
+
+
+def _timings(environment: Mapping[str, Any]) -> dict[str, float]:
+    steps = ("reading", "training", "evaluation")
+    known = {step: environment.get(f"seconds_{step}") for step in steps}
+    found = {step: float(seconds) for step, seconds in known.items() if seconds is not None}
+    return found | {"total": sum(found.values())} if found else {}
 
 
 def _model(run: Run, network: Mapping[str, Any]) -> ModelFacts:
@@ -119,11 +138,8 @@ def _figures(data: ReportData) -> dict[str, Figure]:
     predictions = main.predictions
     if predictions is None:
         return figures
-    sheets = {
-        "mistakes": predictions.worst(_SHEET),
-        "least_sure": predictions.least_sure(_SHEET),
-        "surest": predictions.most_sure(_SHEET),
-    }
+    chosen = (predictions.worst, predictions.least_sure, predictions.most_sure)
+    sheets = {name: choose(_SHEET) for name, choose in zip(_SHEETS, chosen, strict=True)}
     return figures | {
         name: plots.prediction_sheet(predictions, rows, data.load)
         for name, rows in sheets.items()

@@ -169,7 +169,7 @@ def _charts(data: ReportData, main: Evaluation) -> dict[str, Chart]:
             f"Confusion matrix of {k} classes on {on}; the commonest confusions are listed below.",
         )
     }
-    if any(data.counts.values()):
+    if any(sum(by_class.values()) for by_class in data.counts.values()):
         charts["distribution"] = chart(
             plots.class_distribution(data.counts),
             "Pictures per class and split; the table of classes below has the figures.",

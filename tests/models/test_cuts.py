@@ -1,0 +1,329 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from bowerbird.errors import ModelError
+from bowerbird.models.cuts import INPUT, classifier_name, fold_batch_norm, trace
+from bowerbird.models.networks import create_model
+
+FAMILIES: dict[str, tuple[int, dict[str, Any]]] = {
+    "resnet10t": (64, {}),
+    "test_convnext": (64, {}),
+    "test_vit": (160, {}),
+    "test_efficientnet": (64, {}),
+    "test_nfnet": (64, {}),
+    "densenet121": (32, {"growth_rate": 8, "block_config": (2, 2)}),
+    "mobilenetv3_small_050": (64, {}),
+    "regnetx_002": (64, {}),
+    "mixer_s32_224": (224, {}),
+    "vgg11_bn": (32, {}),
+    "swin_tiny_patch4_window7_224": (56, {"embed_dim": 24, "depths": (1, 1), "num_heads": (1, 2)}),
+    "hiera_tiny_224": (224, {"embed_dim": 16, "stages": (1, 1, 1, 1)}),
+    "xcit_nano_12_p16_224": (64, {"depth": 2}),
+    "hrnet_w18_small": (64, {}),
+    "torchvision:alexnet": (64, {}),
+    "torchvision:googlenet": (64, {}),
+    "torchvision:squeezenet1_1": (64, {}),
+}
+
+
+def modes(module: nn.Module) -> dict[str, bool]:
+    return {name: part.training for name, part in module.named_modules()}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_prefix_and_suffix_make_the_network(name: str) -> None:
+    size, arguments = FAMILIES[name]
+    network = create_model(name, num_classes=5, weights="none", image_size=size, **arguments)
+    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    before = modes(network.module)
+    traced = trace(network.module)
+    assert modes(network.module) == before
+    places = {
+        INPUT,
+        *(stage.cut for stage in traced.stages),
+        *traced.cuts[:: len(traced.cuts) // 4],
+    }
+    with torch.inference_mode():
+        whole = network.module(images)
+        for cut in places:
+            prefix, suffix = traced.split(cut)
+            value = prefix(images)
+            assert len(value) == 2
+            assert torch.equal(suffix(value.clone()), whole), cut
+    for parameter, _ in network.module.named_parameters():
+        assert sum(stage.holds(parameter) for stage in traced.stages) == 1, parameter
+    assert traced.stages[-1].name == classifier_name(network.module)
+
+
+@pytest.mark.parametrize(
+    ("name", "stages"),
+    [
+        ("resnet18", "conv1 layer1 layer2 layer3 layer4 fc"),
+        ("test_convnext", "stem stages.0 stages.1 stages.2 stages.3 head.fc"),
+        ("torchvision:resnet18", "conv1 layer1 layer2 layer3 layer4 fc"),
+        (
+            "tf_efficientnet_lite0",
+            "conv_stem blocks.0 blocks.1 blocks.2 blocks.3 blocks.4 blocks.5 blocks.6 conv_head "
+            "classifier",
+        ),
+    ],
+)
+def test_stages_have_sensible_names(name: str, stages: str) -> None:
+    traced = trace(create_model(name, weights="none").module)
+    assert [stage.name for stage in traced.stages] == stages.split()
+    assert traced.before_classifier() == traced.stages[-2].cut
+    assert {stage.cut for stage in traced.stages} <= set(traced.cuts)
+
+
+class Skip(nn.Module):
+    """One skip connection around `b`; nothing inside it can be cut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = (nn.Conv2d(3, 3, 1) for _ in range(3))
+        self.fc = nn.Linear(3, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        a = self.a(x)
+        b = torch.relu(self.b(a))
+        total = a + b
+        return self.fc(self.c(total).mean((2, 3)))
+
+
+def test_a_skip_connection_leaves_exactly_the_expected_cuts() -> None:
+    traced = trace(Skip().eval())
+    assert traced.cuts == ("a", "add", "c", "mean", "fc")
+    assert [(s.name, s.cut, s.modules) for s in traced.stages] == [
+        ("a", "a", ("a",)),
+        ("add", "add", ("b",)),
+        ("c", "mean", ("c",)),
+        ("fc", "fc", ("fc",)),
+    ]
+
+
+def test_a_place_inside_the_skip_connection_is_refused() -> None:
+    traced = trace(Skip())
+    for place in ("b", "relu", "nothing"):
+        with pytest.raises(ModelError, match=f"no place to cut called '{place}'"):
+            traced.split(place)
+
+
+def test_frozen_parts_hold_only_their_own_parameters() -> None:
+    traced = trace(Skip().eval())
+    assert {n.split(".")[0] for n, _ in traced.prefix("add").named_parameters()} == {"a", "b"}
+    assert {n.split(".")[0] for n, _ in traced.suffix("add").named_parameters()} == {"c", "fc"}
+
+
+def test_parameters_are_shared_with_the_network() -> None:
+    module = Skip()
+    prefix, suffix = trace(module).split("add")
+    assert prefix.get_parameter("a.weight") is module.a.weight
+    assert suffix.get_parameter("fc.weight") is module.fc.weight
+
+
+class InPlace(nn.Module):
+    """Changes values in place and drops what the calls return."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.fc = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.Linear(4, 2)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.a(x)
+        x.mul_(2)
+        self.relu(x)
+        x = self.b(x)
+        torch.nn.functional.relu(x, inplace=True)
+        x = x.mean((2, 3))
+        x.add_(1)
+        return self.fc(x)
+
+
+def test_changes_in_place_are_kept() -> None:
+    module, images = InPlace().eval(), torch.randn(2, 3, 8, 8)
+    traced = trace(module)
+    with torch.inference_mode():
+        for cut in traced.cuts:
+            prefix, suffix = traced.split(cut)
+            assert torch.equal(suffix(prefix(images).clone()), module(images)), cut
+
+
+class Optional(nn.Module):
+    """Takes another way when it is given a mask, as some of timm's networks do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.fc = nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
+
+    def forward(
+        self, x: torch.Tensor, mask: torch.Tensor | None = None, scale: float = 2.0
+    ) -> torch.Tensor:
+        x = self.a(x).mean((2, 3))
+        if mask is not None:
+            return x * mask
+        return self.fc(x * scale if scale > 1 else x)
+
+
+def test_optional_inputs_keep_their_defaults() -> None:
+    module, images = Optional().eval(), torch.randn(2, 3, 8, 8)
+    traced = trace(module)
+    with torch.inference_mode():
+        for cut in traced.cuts:
+            prefix, suffix = traced.split(cut)
+            assert torch.equal(suffix(prefix(images)), module(images)), cut
+
+
+class Branches(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(x.mean((2, 3)) if x.sum() > 0 else x.amax((2, 3)))
+
+
+class TwoInputs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3, 2)
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return self.fc(x + y)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (Branches, "Branches can't be traced, .*no data-dependent"),
+        (TwoInputs, "takes more than one input"),
+        (lambda: nn.Sequential(nn.ReLU()), "no linear layer to use as classifier"),
+        (lambda: nn.Sequential(nn.Linear(3, 3)), "can't be cut before its classifier '0'"),
+        (
+            lambda: create_model("deit_tiny_distilled_patch16_224", weights="none").module,
+            "several classifiers. Choose another network",
+        ),
+    ],
+)
+def test_what_cannot_be_cut_is_refused(make: Callable[[], nn.Module], words: str) -> None:
+    with pytest.raises(ModelError, match=words):
+        trace(make())
+
+
+def test_tracing_leaves_every_mode_as_it_was() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 2))
+    for root, norm in ((False, True), (True, False)):
+        module.train(root)
+        module[1].train(norm)
+        before = modes(module)
+        trace(module).split("_1")
+        assert modes(module) == before
+
+
+def randomised(module: nn.Module) -> nn.Module:
+    """Batch-norms as after training: no mean is 0, no variance 1."""
+    generator = torch.Generator().manual_seed(1)
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            shape = part.running_mean.shape  # type: ignore[union-attr]
+            part.running_mean = torch.randn(shape, generator=generator) * 0.1
+            part.running_var = torch.rand(shape, generator=generator) + 0.5
+            part.weight.data = torch.rand(shape, generator=generator) + 0.5
+            part.bias.data = torch.randn(shape, generator=generator) * 0.1
+    return module
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "mobilenetv3_small_050", "vgg11_bn", "densenet121"])
+def test_folding_gives_the_same_features_and_leaves_the_network(name: str) -> None:
+    module = randomised(create_model(name, num_classes=5, weights="none", image_size=64).module)
+    traced = trace(module)
+    prefix = traced.prefix(traced.before_classifier())
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    before = {k: v.clone() for k, v in module.state_dict().items()}
+    with torch.inference_mode():
+        plain = prefix(images)
+        folded = fold_batch_norm(prefix)
+        assert (folded(images) - plain).norm() < 1e-4 * plain.norm()
+        assert torch.equal(prefix(images), plain)
+    after = module.state_dict()
+    assert all(torch.equal(after[k], v) for k, v in before.items())
+    norms = [sum(isinstance(m, nn.BatchNorm2d) for m in p.modules()) for p in (prefix, folded)]
+    assert norms[1] < norms[0]
+    assert not {id(p) for p in folded.parameters()} & {id(p) for p in module.parameters()}
+
+
+def test_every_norm_of_the_default_network_is_folded() -> None:
+    traced = trace(create_model(weights="none").module)
+    folded = fold_batch_norm(traced.prefix(traced.before_classifier()))
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in folded.modules())
+
+
+class Doubled(nn.Conv2d):
+    """Not a plain convolution: folding into its weight would be wrong twice."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return self._conv_forward(input, self.weight * self.weight, self.bias)
+
+
+def hooked() -> nn.Module:
+    convolution = nn.Conv2d(3, 4, 3)
+    convolution.register_forward_hook(lambda *given: given[-1] * 3)
+    return convolution
+
+
+class Between(nn.Module):
+    """A convolution whose result is used twice, so its norm isn't all there is after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.fc = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x)
+        return self.fc((self.norm(x) + x).mean((2, 3)))
+
+
+class Twice(nn.Module):
+    """One norm behind two convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 3, 3), nn.Conv2d(3, 3, 3)
+        self.norm, self.fc = nn.BatchNorm2d(3), nn.Linear(3, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.norm(self.b(self.norm(self.a(x)))).mean((2, 3)))
+
+
+def chain(convolution: nn.Module, **norm: bool) -> nn.Module:
+    pool = nn.AdaptiveAvgPool2d(1)
+    return nn.Sequential(
+        convolution, nn.BatchNorm2d(4, **norm), pool, nn.Flatten(), nn.Linear(4, 2)
+    )
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        randomised(chain(Doubled(3, 4, 3))),
+        randomised(chain(hooked())),
+        randomised(chain(nn.Conv2d(3, 4, 3, bias=False))),
+        chain(nn.Conv2d(3, 4, 3), affine=False),
+        chain(nn.Conv2d(3, 4, 3), track_running_stats=False),
+        randomised(Between()),
+        randomised(Twice()),
+    ],
+    ids=["subclass", "hook", "no bias", "not affine", "no statistics", "used twice", "shared"],
+)
+def test_folding_only_what_can_be_folded(module: nn.Module) -> None:
+    traced = trace(module.eval())
+    prefix = traced.prefix(traced.before_classifier())
+    images = torch.randn(4, 3, 8, 8)
+    with torch.inference_mode():
+        torch.testing.assert_close(fold_batch_norm(prefix)(images), prefix(images))
