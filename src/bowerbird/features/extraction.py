@@ -22,7 +22,7 @@ from __future__ import annotations
 import dataclasses
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -290,6 +290,20 @@ def _jobs(images: Sequence[Image], stores: Sequence[Store], batch: int) -> list[
     return jobs
 
 
+class _Worker(threading.Thread):
+    """A thread to wait for by `over`: an interrupted `join` takes it for ended (Python 3.11)."""
+
+    def __init__(self, work: Callable[[progress.Task], None], task: progress.Task) -> None:
+        super().__init__(daemon=True)
+        self._work, self._task, self.over = work, task, threading.Event()
+
+    def run(self) -> None:
+        try:
+            self._work(self._task)
+        finally:
+            self.over.set()
+
+
 class _Pool:
     """Threads that turn jobs into stored records until there are none or one fails."""
 
@@ -307,19 +321,18 @@ class _Pool:
 
     def run(self, workers: int, task: progress.Task) -> dict[str, str]:
         """Work everything off; returns the reasons of unreadable images by hash."""
-        threads = [
-            threading.Thread(target=self._work, args=(task,), daemon=True) for _ in range(workers)
-        ]
+        threads = [_Worker(self._work, task) for _ in range(workers)]
         before = torch.get_num_threads()
         try:
             for thread in threads:
                 thread.start()
             for thread in threads:
-                thread.join()
+                thread.over.wait()
         finally:  # also on Ctrl-C: what is stored stays, and the threads end after their batch
             self.stop.set()
             for thread in threads:
                 if thread.ident is not None:  # it was started
+                    thread.over.wait()
                     thread.join()
             torch.set_num_threads(before)
         if self.failure is not None:

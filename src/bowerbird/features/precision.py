@@ -83,12 +83,13 @@ def _measure(prefix: nn.Module, example: torch.Tensor) -> Measured:
     alike = torch.nn.functional.cosine_similarity(
         wide.flatten(1).float(), narrow.flatten(1).float()
     ).min()
-    take = single / short >= _ADVANTAGE and float(alike) >= _COSINE
+    cosine = float(alike.nan_to_num(nan=-1.0))
+    take = single / short >= _ADVANTAGE and cosine >= _COSINE
     return {
         "precision": "bfloat16" if take else "float32",
         "float32_seconds": single,
         "bfloat16_seconds": short,
-        "cosine": float(alike),
+        "cosine": cosine,
     }
 
 

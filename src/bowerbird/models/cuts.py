@@ -21,11 +21,13 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import fx, nn
+from torchvision.models.feature_extraction import NodePathTracer
 
 from bowerbird.errors import ModelError
 
@@ -102,14 +104,13 @@ def trace(module: nn.Module) -> Traced:
         ModelError: torch.fx can't trace it, or it can't be cut before its classifier.
     """
     from timm.models import get_notrace_functions, get_notrace_modules
-    from torchvision.models.feature_extraction import NodePathTracer
 
-    tracer = NodePathTracer(
+    tracer = _Tracer(
         leaf_modules=list(get_notrace_modules()),
         autowrap_functions=list(get_notrace_functions()),
     )
     try:
-        with warnings.catch_warnings():
+        with _tracing, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             graph = tracer.trace(module, concrete_args=_optional_inputs(module))
     except Exception as error:  # tracing runs the network's own code on proxies
@@ -167,6 +168,27 @@ def fold_batch_norm(prefix: nn.Module) -> nn.Module:
         activation = getattr(norm, "act", None)
         folded.set_submodule(str(norm_node.target), activation or nn.Identity())
     return folded
+
+
+_tracing = threading.Lock()
+
+
+class _Tracer(NodePathTracer):  # type: ignore[misc]
+    """Leaves other threads alone: torch.fx patches all modules of the process to listen in."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._thread = threading.get_ident()
+
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        if threading.get_ident() != self._thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        if threading.get_ident() != self._thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
 
 def _optional_inputs(module: nn.Module) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import dataclasses
 import difflib
 import json
 import pickle
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -36,6 +37,7 @@ from bowerbird.models.weights import Weights
 __all__ = ["Network", "create_model", "load_network", "save_network"]
 
 TORCHVISION = "torchvision:"
+_seeded = threading.Lock()  # the generator that draws new layers is the process's
 _FIXED = ("vit_", "maxvit_")
 _FAILURES = (
     *(OSError, RuntimeError, ValueError, LookupError, AssertionError, EOFError),
@@ -119,7 +121,7 @@ def create_model(
         WeightsError: no weights were found (the message lists every place searched).
     """
     _refuse_arguments(num_classes, arguments)
-    with torch.random.fork_rng(devices=[]):
+    with _seeded, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if name.startswith(TORCHVISION):
             return _torchvision(name, num_classes, weights, offline, image_size, arguments)
@@ -151,12 +153,14 @@ def load_network(folder: Path) -> tuple[Network, tuple[str, ...]]:
     try:
         ours = json.loads((folder / _OURS_FILE).read_text(encoding="utf-8"))
         classes = tuple(ours["classes"])
+        if len(classes) != ours["num_classes"]:
+            raise ValueError(f"{len(classes)} class names, {ours['num_classes']} scores")
         source = Weights(**{k: ours["weights"][k] for k in ("kind", "origin", "licence")})
         preprocess = Preprocess.model_validate(ours["preprocess"])
         made = create_model(
             ours["name"], num_classes=ours["num_classes"], weights="none", **ours["arguments"]
         )
-    except (OSError, KeyError, TypeError, ValueError, ModelError) as error:
+    except (OSError, LookupError, TypeError, ValueError, AttributeError, ModelError) as error:
         raise RunError(
             f"The model in {folder} is damaged or missing: {error}. Train again, or restore "
             "the folder from a copy."
@@ -199,7 +203,7 @@ def _explained(name: str, source: Weights) -> Iterator[None]:
     """What the libraries raise when they can't make a network, as errors of ours."""
     try:
         yield
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:
         raise ModelError(f"{name} doesn't take these arguments: {error}.") from error
     except _FAILURES as error:
         if source.kind == "online":

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["collect", "write_report"]
 
-_PICTURE, _SHEET, _EXAMPLES = 160, 24, 8
+_PICTURE, _SHEET, _EXAMPLES = 160, 12, 8
 _SHEETS = ("mistakes", "least_sure", "surest")
 
 

@@ -113,7 +113,7 @@ class CachedBatches:
 
 
 class ImageBatches:
-    """Images through the frozen prefix, changed at random, or plain (``level="plain"``)."""
+    """Images through the frozen prefix, changed at random, or plain (``"plain"``, ``"none"``)."""
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class ImageBatches:
         preprocess = self.prefix.network.preprocess
         generator = np.random.default_rng([self.seed, epoch, 3, row])
         try:
-            if self.level == "plain":
+            if self.level in ("plain", "none"):
                 return load_input(self.paths[row], preprocess)
             image = decode(self.paths[row], min_size=2 * max(preprocess.input_size))
         except ImageError as error:

@@ -33,6 +33,7 @@ from torch.nn import functional
 
 from bowerbird import progress
 from bowerbird.config import TrainConfig
+from bowerbird.errors import RunError
 from bowerbird.training import checkpoint as checkpoints
 from bowerbird.training import optim
 from bowerbird.training.batches import Batches, Rows, order
@@ -272,8 +273,12 @@ class Phase:
 
     def _take_best(self, facts: dict[str, Any]) -> None:
         best = checkpoints.load_checkpoint(self.best)
-        if best is not None:
-            checkpoints.restore(best, self.judge)
+        if best is None:
+            raise RunError(
+                f"{self.best} is missing: the best layers of this phase. Delete {self.last}, too, "
+                "to train the phase again."
+            )
+        checkpoints.restore(best, self.judge)
         self.judge.eval()
         facts["finished"] = True
 

@@ -1,0 +1,523 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Pillow
+
+from bowerbird import storage
+from bowerbird.config import Recipe, TrainConfig, load_recipe
+from bowerbird.data.dataset import Dataset
+from bowerbird.data.sources import read_images
+from bowerbird.data.splits import Split, split
+from bowerbird.errors import (
+    BowerbirdError,
+    ConfigError,
+    DataError,
+    Interrupted,
+    ModelError,
+    RunError,
+    WeightsError,
+)
+from bowerbird.evaluation.predict import evaluate
+from bowerbird.features.cache import Store
+from bowerbird.models.networks import create_model
+from bowerbird.runs import Run, load_run
+from bowerbird.training import fit, optim, plan, resume
+from bowerbird.training.loop import Phase
+from bowerbird.training.tuning import Tuner
+
+Fit = Callable[..., Run]
+Whole = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def known() -> dict[str, Any]:
+    """Numbers of uninterrupted runs, by their settings."""
+    return {}
+
+
+@pytest.fixture
+def go(shapes: Path, parts: Split, weights: Path, tmp_path: Path) -> Fit:
+    """Fit a tiny network on the drawn shapes; options as in the settings."""
+
+    def made(out: str = "run", **settings: Any) -> Run:
+        tiny = {
+            "model": "test_resnet", "weights": str(weights), "image_size": 32, "workers": 1,
+            "precision": "float32", "offline": True, "batch_size": 8, "method": "probe",
+        }  # fmt: skip
+        dataset = read_images(shapes)
+        return fit(None, dataset, parts, TrainConfig(**(tiny | settings)), out=tmp_path / out)
+
+    return made
+
+
+@pytest.fixture
+def whole(go: Fit, known: dict[str, Any]) -> Whole:
+    """The numbers of an uninterrupted run; each is run once."""
+
+    def found(**settings: Any) -> dict[str, Any]:
+        key = repr(sorted(settings.items()))
+        if key not in known:
+            known[key] = numbers(go("whole", **settings))
+            shutil.rmtree(storage.cache_home())
+        return dict(known[key])
+
+    return found
+
+
+def numbers(run: Run) -> dict[str, Any]:
+    """All that must be the same when a run is repeated."""
+    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in run.history()]
+    tests = evaluate(run, "test").predictions
+    assert tests is not None
+    return {
+        "weights": (run.path / "model" / "model.safetensors").read_bytes(),
+        "history": rows,
+        "predictions": tests.to_csv(),
+        "chosen": run.environment()["chosen"],
+    }
+
+
+@pytest.fixture
+def tuned(
+    go: Fit, known: dict[str, Any], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Run:
+    """A copy of a fine-tuned run that lacks its end: the model."""
+    if "tuned" not in known:
+        run = go("tuned", method="finetune", epochs=2)
+        known["numbers of tuned"] = numbers(run)
+        shutil.rmtree(run.path / "model")
+        folder = tmp_path_factory.mktemp("kept") / "run"
+        known["tuned"] = shutil.move(run.path, folder)
+    return load_run(shutil.copytree(known["tuned"], tmp_path / "copy of tuned"))
+
+
+def log(run: Run) -> str:
+    return (run.path / "log.txt").read_text()
+
+
+def test_a_probe(go: Fit, parts: Split) -> None:
+    run = go()
+    assert run.finished
+    assert run.environment()["chosen"] == "probe"
+    rows = run.history()
+    assert {row["phase"] for row in rows} == {"probe"}
+    (chosen,) = [row for row in rows if row["chosen"]]
+    val = evaluate(run, "val")
+    assert chosen["val_accuracy"] == pytest.approx(val.accuracy)
+    assert chosen["val_loss"] == pytest.approx(val.log_loss, rel=1e-3)
+    assert evaluate(run, "test").n == len(parts.indices("test"))
+    assert not (run.state / "plan.json").exists()
+
+
+def test_frozen_means_frozen(go: Fit, weights: Path) -> None:
+    run = go()
+    initial = create_model("test_resnet", num_classes=3, weights=str(weights), image_size=32)
+    found = run.network().module.state_dict()
+    for name, value in initial.module.state_dict().items():
+        assert torch.equal(value, found[name]) != name.startswith("fc."), name
+
+
+def test_fine_tuning_follows_the_written_plan(go: Fit) -> None:
+    run = go(method="finetune", epochs=2)
+    written = json.loads((run.state / "plan.json").read_text())
+    assert [phase["source"] for phase in written] == ["cached", "images"]
+    rows = [row for row in run.history() if row["phase"] == "finetune"]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    names = [phase["name"] for phase in written for _ in range(phase["epochs"])]
+    assert [row["step_name"] for row in rows] == names
+    assert run.environment()["chosen"] == "finetune"
+    assert run.environment()["parameters_learned"] > 1000
+
+
+def test_a_plan_that_is_there_is_followed(tuned: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for file in tuned.state.glob("*.safetensors"):
+        file.unlink()
+    phases = json.loads((tuned.state / "plan.json").read_text())
+    storage.write_json(tuned.state / "plan.json", phases[:1])
+    monkeypatch.setattr(plan, "make_plan", lambda *_: pytest.fail("it plans anew"))
+    rows = [row for row in resume(tuned).history() if row["phase"] == "finetune"]
+    assert [row["step_name"] for row in rows] == [phases[0]["name"]]
+
+
+def test_stopped_just_before_the_end_nothing_is_missing(tuned: Run, known: dict[str, Any]) -> None:
+    storage.write_text(tuned.path / "history.csv", "")
+    for file in tuned.path.glob("predictions_*"):
+        file.unlink()
+    assert numbers(resume(tuned)) == known["numbers of tuned"]
+
+
+def test_the_same_settings_give_the_same_bits(go: Fit) -> None:
+    first, second = (numbers(go(f"run{n}", method="finetune", epochs=2, workers=n)) for n in (1, 2))
+    assert first == second
+    assert first != numbers(go("run3", method="finetune", epochs=2, seed=1))
+
+
+def test_the_kept_recipe_repeats_the_run(
+    go: Fit, shapes: Path, parts: Split, tmp_path: Path
+) -> None:
+    first = go(method="finetune", budget="3s")
+    recipe = load_recipe(first.path / "config.toml")
+    second = fit(None, read_images(shapes), parts, out=tmp_path / "again", recipe=recipe)
+    assert numbers(first) == numbers(second)
+
+
+@pytest.mark.parametrize(("wrong", "tried"), [(2, False), (3, True)])
+def test_auto_tunes_only_where_validation_can_tell(
+    go: Fit, monkeypatch: pytest.MonkeyPatch, wrong: int, tried: bool
+) -> None:
+    worth = plan.worth_tuning
+    monkeypatch.setattr(plan, "worth_tuning", lambda _, images: worth(wrong, images))
+    run = go(method="auto", epochs=1)
+    assert (run.state / "plan.json").is_file() == tried
+    assert worth(wrong, 12)[1] in log(run)
+
+
+@pytest.mark.parametrize(("gain", "kept"), [(0.1, "finetune"), (0.0, "probe"), (-0.1, "probe")])
+def test_auto_keeps_what_is_better_on_validation(
+    go: Fit, monkeypatch: pytest.MonkeyPatch, gain: float, kept: str
+) -> None:
+    probe = go("probe")
+    (row,) = [row for row in probe.history() if row["chosen"]]
+    monkeypatch.setattr(plan, "worth_tuning", lambda *_: (True, ""))
+
+    def scored(tuner: Tuner, *_: Any) -> tuple[float, float]:
+        with torch.no_grad():
+            tuner.network.module.get_parameter("fc.bias").add_(1)
+        return row["val_accuracy"] + gain, row["val_loss"] / 2
+
+    monkeypatch.setattr(Tuner, "run", scored)
+    run = go("auto", method="auto", epochs=1)
+    assert run.environment()["chosen"] == kept
+    files = [(r.path / "model" / "model.safetensors").read_bytes() for r in (probe, run)]
+    assert (files[0] == files[1]) == (kept == "probe")
+    assert f"{row['val_accuracy']:.1%}" in log(run)
+
+
+def test_a_budget_that_is_too_short_leaves_the_probe(
+    go: Fit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "make_plan", lambda *_: [])
+    run = go(method="finetune")
+    assert run.environment()["chosen"] == "probe"
+    assert "too short" in log(run)
+
+
+# Refit
+
+
+def test_refit_learns_from_train_and_validation(
+    go: Fit, parts: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bowerbird.training import probe
+
+    sizes: list[tuple[int, bool]] = []
+    fit_probe = probe.fit_probe
+
+    def watched(views: Any, targets: Any, val: Any, *rest: Any) -> Any:
+        assert {len(view) for view in views} == {len(targets)}
+        sizes.append((len(targets), val is not None))
+        return fit_probe(views, targets, val, *rest)
+
+    monkeypatch.setattr(probe, "fit_probe", watched)
+    run = go(refit=True)
+    train, val = len(parts.indices("train")), len(parts.indices("val"))
+    assert sizes == [(train, True), (train + val, False)]
+    assert evaluate(run, "test").n == len(parts.indices("test"))
+    assert numbers(run)["weights"] != numbers(go("plain"))["weights"]
+
+
+def test_refit_of_a_fine_tuned_network(go: Fit) -> None:
+    plain, refitted = (go(str(r), method="finetune", epochs=2, refit=r) for r in (False, True))
+    assert (refitted.state / "refit" / "last-2.safetensors").is_file()
+    assert numbers(plain)["history"] == numbers(refitted)["history"]
+    assert numbers(plain)["weights"] != numbers(refitted)["weights"]
+    assert evaluate(refitted, "test").accuracy > 0.5
+
+
+# Stopping and going on
+
+
+def stopped_at(
+    owner: Any, name: str, call: int, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let the `call`-th call of a function be met by a signal."""
+    original, calls = getattr(owner, name), 0
+
+    def met(*arguments: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            os.kill(os.getpid(), number)
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(owner, name, met)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "call", "number"),
+    [
+        (Store, "_write", 3, signal.SIGINT),
+        (plan, "make_plan", 1, signal.SIGTERM),
+        (optim, "set_rate", 7, signal.SIGTERM),
+        (Phase, "validate", 3, signal.SIGINT),
+        (Phase, "_take_best", 1, signal.SIGTERM),
+        (Tuner, "_cached", 2, signal.SIGINT),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)).rpartition(".")[2],
+)
+def test_stopped_it_goes_on_to_the_same_bits(
+    go: Fit,
+    whole: Whole,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: Any,
+    name: str,
+    call: int,
+    number: signal.Signals,
+) -> None:
+    settings = {"method": "finetune", "epochs": 2}
+    expected = whole(**settings)
+    with monkeypatch.context() as patched, pytest.raises(Interrupted) as caught:
+        stopped_at(owner, name, call, number, patched)
+        go("stopped", **settings)
+    path = str(caught.value).rpartition("bowerbird resume ")[2]
+    run = load_run(path)
+    assert not run.finished
+    with pytest.raises(RunError, match="bowerbird resume"):
+        run.network()
+    assert numbers(resume(run)) == expected
+
+
+def test_stopped_in_refit(
+    go: Fit, whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"method": "finetune", "epochs": 2, "refit": True}
+    expected = whole(**settings)
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        stopped_at(optim, "set_rate", 15 + 4, signal.SIGINT, patched)  # 15 steps before refit
+        go("stopped", **settings)
+    assert (tmp_path / "stopped" / "state" / "refit" / "last-1.safetensors").is_file()
+    assert numbers(resume(load_run(tmp_path / "stopped"))) == expected
+
+
+def test_resuming_a_finished_run_changes_nothing(go: Fit) -> None:
+    run = go()
+    before = {p: p.stat().st_mtime_ns for p in run.path.rglob("*") if p.is_file()}
+    assert resume(load_run(run.path)).path == run.path
+    assert {p: p.stat().st_mtime_ns for p in run.path.rglob("*") if p.is_file()} == before
+
+
+def test_leftovers_of_a_cut_off_write_go_away(tuned: Run) -> None:
+    for folder in (tuned.path, tuned.state):
+        (folder / ".part-1234").write_bytes(b"half")
+    resume(tuned)
+    assert not list(tuned.path.rglob(".part-*"))
+
+
+def test_the_disk_fills_up_while_saving(
+    go: Fit, whole: Whole, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = {"method": "finetune", "epochs": 2}
+    expected = whole(**settings)
+    original, calls = os.fsync, 0
+
+    def full(descriptor: int) -> None:
+        nonlocal calls
+        calls += 1
+        if Path(f"/proc/self/fd/{descriptor}").resolve().parent.name == "state" and calls > 20:
+            raise OSError(28, "No space left on device")
+        original(descriptor)
+
+    with monkeypatch.context() as patched, pytest.raises(RunError, match="No space left"):
+        patched.setattr(os, "fsync", full)
+        go("full", **settings)
+    run = load_run(tmp_path / "full")
+    assert run.history(), "what was saved before must be there"
+    assert not list(run.path.rglob(".part-*"))
+    assert numbers(resume(run)) == expected
+
+
+# Damage
+
+
+def test_a_damaged_plan(tuned: Run) -> None:
+    for text in ("", "{", "[{}]", '[{"name": 1}]', "3"):
+        (tuned.state / "plan.json").write_text(text)
+        with pytest.raises(RunError, match=r"plan\.json can't be read"):
+            resume(tuned)
+
+
+def test_a_damaged_state(tuned: Run) -> None:
+    (tuned.state / "last-1.safetensors").write_bytes(b"x")
+    with pytest.raises(RunError, match=r"last-1\.safetensors is damaged"):
+        resume(tuned)
+
+
+def test_best_layers_that_are_gone_are_missed(tuned: Run) -> None:
+    (tuned.state / "best-1.safetensors").unlink()
+    with pytest.raises(RunError, match=r"best-1\.safetensors is missing"):
+        resume(tuned)
+
+
+def test_a_run_without_its_last_file_is_refused_at_once(tuned: Run) -> None:
+    (tuned.path / "environment.json").unlink()
+    with pytest.raises(RunError, match=r"environment\.json can't be read"):
+        resume(tuned)
+
+
+def test_a_damaged_cache_is_computed_again(go: Fit) -> None:
+    expected = numbers(go("first"))
+    for segment in storage.cache_home().rglob("*.seg"):
+        data = bytearray(segment.read_bytes())
+        data[len(data) // 2] ^= 1
+        segment.write_bytes(data)
+    assert numbers(go("second")) == expected
+
+
+def test_images_that_vanish_before_training_are_left_out(
+    shapes: Path, tmp_path: Path, weights: Path
+) -> None:
+    copy = Path(shutil.copytree(shapes, tmp_path / "copy"))
+    dataset = read_images(copy)
+    parts = split(dataset, 0.2, 0.2)
+    for name in ("train", "val", "test"):
+        dataset.path(int(parts.indices(name)[0])).unlink()
+    config = TrainConfig(
+        model="test_resnet", weights=str(weights), image_size=32, method="finetune", epochs=1
+    )
+    run = fit(None, dataset, parts, config, out=tmp_path / "run")
+    assert "1 train images can't be read any more" in log(run)
+    assert "1 val images can't be read any more" in log(run)
+    assert evaluate(run, "test").n == len(parts.indices("test")) - 1
+
+
+def test_images_that_vanish_between_probe_and_tuning_stop_it(
+    shapes: Path, tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The probe's features are in the cache, those of the deeper cut aren't."""
+    copy = Path(shutil.copytree(shapes, tmp_path / "copy"))
+    dataset = read_images(copy)
+    parts = split(dataset, 0.2, 0.2)
+    victim = dataset.path(int(parts.indices("train")[5]))
+    make_plan = plan.make_plan
+
+    def late(*arguments: Any) -> Any:
+        phases = make_plan(*arguments)
+        victim.unlink()
+        return phases
+
+    monkeypatch.setattr(plan, "make_plan", late)
+    config = TrainConfig(
+        model="test_resnet", weights=str(weights), image_size=32, method="finetune", epochs=1
+    )
+    with pytest.raises(DataError, match=f"{victim.name} could be read when this run began"):
+        fit(None, dataset, parts, config, out=tmp_path / "run")
+
+
+# Refusals: each before anything is written
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "words"),
+    [
+        ({"model": "test_resnt"}, ModelError, "Did you mean test_resnet"),
+        ({"weights": "nowhere.safetensors"}, WeightsError, "nowhere.safetensors"),
+        ({"device": "cuda"}, ConfigError, "--device cpu"),
+    ],
+)
+def test_a_mistake_leaves_no_folder_behind(
+    go: Fit, tmp_path: Path, settings: dict[str, Any], error: type[BowerbirdError], words: str
+) -> None:
+    if "device" in settings and torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    with pytest.raises(error, match=words):
+        go(**settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_is_taken(go: Fit, tmp_path: Path) -> None:
+    run = go()
+    before = sorted(run.path.rglob("*"))
+    with pytest.raises(RunError, match=r"never overwritten.*bowerbird resume"):
+        go()
+    assert sorted(run.path.rglob("*")) == before
+
+
+def test_without_validation_there_is_nothing_to_choose_on(shapes: Path, tmp_path: Path) -> None:
+    dataset = read_images(shapes)
+    with pytest.raises(DataError, match="no validation images"):
+        fit(None, dataset, split(dataset, 0, 0.2), out=tmp_path / "run")
+
+
+def test_one_class(tmp_path: Path, shapes: Path) -> None:
+    dataset = read_images(shapes)
+    one = Dataset(dataset.root, dataset.samples[:20], dataset.classes[:1])
+    with pytest.raises(DataError, match="at least two classes"):
+        fit(None, one, split(one, 0.2, 0.2), out=tmp_path / "run")
+
+
+def test_a_network_for_other_classes(shapes: Path, parts: Split, tmp_path: Path) -> None:
+    network = create_model("test_resnet", num_classes=4, weights="none", image_size=32)
+    with pytest.raises(ModelError, match=r"scores 4 classes, the data has 3.*num_classes=3"):
+        fit(network, read_images(shapes), parts, out=tmp_path / "run")
+
+
+def test_a_network_of_ones_own_is_kept_and_not_changed(
+    shapes: Path, parts: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = create_model("test_resnet", num_classes=3, weights="none", image_size=32, seed=5)
+    before = {name: value.clone() for name, value in network.module.state_dict().items()}
+    config = TrainConfig(method="finetune", epochs=1, batch_size=8, precision="float32")
+    dataset = read_images(shapes)
+    expected = numbers(fit(network, dataset, parts, config, out=tmp_path / "whole"))
+    for name, value in network.module.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        stopped_at(optim, "set_rate", 2, signal.SIGINT, patched)
+        fit(network, dataset, parts, config, out=tmp_path / "stopped")
+    assert numbers(resume(load_run(tmp_path / "stopped"))) == expected
+
+
+def test_duplicates_under_other_names_are_all_trained_on(
+    shapes: Path, tmp_path: Path, weights: Path
+) -> None:
+    copy = Path(shutil.copytree(shapes, tmp_path / "copy"))
+    for number in range(5):
+        shutil.copy(copy / "disc" / "00.png", copy / "disc" / f"again{number}.png")
+    dataset = read_images(copy)
+    parts = split(dataset, 0.2, 0.2)
+    config = TrainConfig(
+        model="test_resnet", weights=str(weights), image_size=32, method="finetune", epochs=1
+    )
+    run = fit(None, dataset, parts, config, out=tmp_path / "run")
+    assert sum(evaluate(run, on).n for on in ("train", "val", "test")) == 65
+
+
+def test_an_image_a_pixel_wide(shapes: Path, tmp_path: Path, weights: Path) -> None:
+    copy = Path(shutil.copytree(shapes, tmp_path / "copy"))
+    random = np.random.default_rng(0)
+    for number, size in enumerate([(1, 1), (300, 1), (1, 300), (2, 3)]):
+        pixels = random.integers(0, 256, (*size, 3), np.uint8)
+        Pillow.fromarray(pixels).save(copy / "disc" / f"tiny{number}.png")
+    dataset = read_images(copy)
+    parts = split(dataset, 0.2, 0.2)
+    config = TrainConfig(
+        model="test_resnet", weights=str(weights), image_size=32, method="finetune", epochs=1,
+        augment="medium",
+    )  # fmt: skip
+    assert fit(None, dataset, parts, config, out=tmp_path / "run").finished
+
+
+def test_recipe_and_result_name_the_same_settings(go: Fit) -> None:
+    run = go(views=1)
+    assert load_recipe(run.path / "config.toml") == load_run(run.path).recipe
+    assert isinstance(run.recipe, Recipe)
