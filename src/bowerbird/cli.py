@@ -129,7 +129,7 @@ def evaluate(run: Path, *, on: str = "test", again: bool = False, as_json: Json 
 @app.command
 def predict(
     run: Path,
-    images: list[str] | None = None,
+    images: Annotated[list[str] | None, Parameter(allow_leading_hyphen=True)] = None,
     /,
     *,
     output: Path | None = None,
@@ -150,7 +150,7 @@ def predict(
     """
     from bowerbird.workflow import predict as go
 
-    names = images if images and images != ["-"] else [line.rstrip("\n") for line in sys.stdin]
+    names = images if images and images != ["-"] else [line.rstrip("\r\n") for line in sys.stdin]
     go(run, names, output, as_json=as_json)
 
 

@@ -129,7 +129,7 @@ class TrainConfig(Settings):
     weights: str = Field(
         "auto",
         description="auto: packaged, then the local caches, then online. none: random. "
-        "Or a file (.safetensors, .pth).",
+        "Or a file (.safetensors, .pth), local-dir:FOLDER, hf-hub:NAME.",
     )
     offline: bool = Field(False, description="Never ask the network for weights.")
     image_size: int | None = Field(

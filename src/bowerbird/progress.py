@@ -11,7 +11,7 @@ import contextlib
 import datetime
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 __all__ = ["Task", "log_to", "say", "show", "task"]
 
@@ -47,15 +47,15 @@ class _Bar:
 
 _console: Any = None
 _bars: Any = None
-_logs: list[IO[str]] = []
+_logs: list[Path] = []
 
 
 def say(text: str) -> None:
     """Tell the person one thing, in a sentence."""
-    for log in _logs:
-        stamp = datetime.datetime.now().strftime("%Y-%m-%d %H:%M:%S")
-        log.write(f"{stamp}  {text}\n")
-        log.flush()
+    stamp = datetime.datetime.now().strftime("%Y-%m-%d %H:%M:%S")
+    for path in _logs:
+        with contextlib.suppress(OSError), path.open("a", encoding="utf-8") as log:
+            log.write(f"{stamp}  {text}\n")  # a full disk loses a line of log, not the work
     if _console is not None:
         _console.print(text, highlight=False, markup=False, soft_wrap=True)
 
@@ -109,9 +109,8 @@ def show() -> Iterator[None]:
 @contextlib.contextmanager
 def log_to(path: Path) -> Iterator[None]:
     """Append every message to `path` for the length of the block."""
-    with path.open("a", encoding="utf-8") as file:
-        _logs.append(file)
-        try:
-            yield
-        finally:
-            _logs.remove(file)
+    _logs.append(path)
+    try:
+        yield
+    finally:
+        _logs.remove(path)

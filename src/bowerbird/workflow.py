@@ -43,6 +43,7 @@ def train(recipe: Recipe, out: Path | None = None) -> tuple[Run, dict[str, Evalu
         BowerbirdError: anything that a person can mend; see `errors`.
     """
     began = time.monotonic()
+    _tell_unused(recipe.train)
     dataset, parts, resolved = read_and_split(recipe)
     reading = time.monotonic() - began
     from bowerbird.training import fit
@@ -175,7 +176,8 @@ def _finish(run: Run) -> dict[str, Evaluation]:
     from bowerbird.report.of_run import write_report
 
     _, parts = run.manifest()
-    on = [name for name in ("val", "test") if len(parts.indices(name))]
+    scored = ("test",) if run.recipe.train.refit else ("val", "test")
+    on = [name for name in scored if len(parts.indices(name))]
     began = time.monotonic()
     predicted = all((run.path / f"predictions_{name}.csv").is_file() for name in on)
     predictor = None if predicted else Predictor(run)
@@ -245,6 +247,22 @@ def _csv(rows: Sequence[dict[str, object]], run: Run) -> str:
         known = shares if isinstance(shares, dict) else {}
         writer.writerow([*cells, *(known.get(name) for name in run.classes)])
     return text.getvalue()
+
+
+def _tell_unused(settings: TrainConfig) -> None:
+    """Say which settings have no effect, rather than ignore them in silence."""
+    if settings.method != "probe":
+        return
+    changed = settings.model_dump(exclude_defaults=True)
+    unused = [name.replace("_", "-") for name in _OF_FINETUNING if name in changed]
+    if unused:
+        progress.say(f"Without effect with --method probe: --{', --'.join(unused)}.")
+
+
+_OF_FINETUNING = (
+    "budget", "epochs", "train_from", "batch_size", "learning_rate", "layer_decay",
+    "weight_decay", "warmup", "label_smoothing", "mixup", "cutmix", "augment", "patience",
+)  # fmt: skip
 
 
 def _passed_over(dataset: Dataset) -> str:

@@ -74,7 +74,8 @@ def test_a_given_test_split_stays_and_validation_comes_from_training() -> None:
     assert sizes(result) == {"train": 34, "val": 6, "test": 40}
     assert all(ds.samples[i].split == "test" for i in result.indices("test"))
     assert "test: 40 images, as given." in result.notes
-    assert split(ds, test=0.5, checked=checked).assignment == result.assignment
+    with pytest.raises(ConfigError, match="gives its own test images"):
+        split(ds, test=0.5, checked=checked)
 
 
 def test_given_validation_without_test_means_no_test_unless_asked() -> None:

@@ -234,6 +234,23 @@ def test_an_images_features_depend_on_no_other_image(
     np.testing.assert_array_equal(fresh(images[3:14], workers=3), together[3:14])
 
 
+def test_every_batch_has_the_same_size(
+    network: Network, images: list[Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What kernels a library picks, and so the last bits, may depend on the size."""
+    sizes: list[int] = []
+    original = extraction.to_network
+
+    def watch(pixels: Any, *more: Any) -> torch.Tensor:
+        sizes.append(len(pixels))
+        return original(pixels, *more)
+
+    monkeypatch.setattr(extraction, "to_network", watch)
+    extract(network, images, precision="float32")
+    extract(network, images[:1], precision="float32", views=[MIRROR])
+    assert set(sizes) == {8}
+
+
 def test_bfloat16_points_where_float32_does(images: list[Image]) -> None:
     network = create_model(num_classes=3, image_size=96)
     one, other = (

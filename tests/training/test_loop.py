@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import math
 from collections.abc import Callable, Iterator
@@ -152,7 +153,7 @@ def test_the_best_epoch_is_restored(tmp_path: Path) -> None:
     phase, seen = make(tmp_path, epochs=4), []
     scripted(phase, [(0.5, 1.0), (0.6, 1.0), (0.9, 1.0), (0.7, 1.0), (0.9, 1.0)], seen)
     facts = run(phase)
-    assert facts["best"] == {"accuracy": 0.9, "loss": 1.0, "epoch": 2}
+    assert facts["best"] == {"accuracy": 0.9, "loss": 1.0, "epoch": 2, "within": 2}
     assert same(values(phase.judge), seen[2])
     assert not same(seen[2], seen[4])
     assert not phase.judge.training
@@ -212,7 +213,7 @@ def test_layers_that_score_nothing_but_nan_are_never_the_best(tmp_path: Path) ->
     """All NaN is class 0 to argmax, and may be right more often than what was there."""
     phase, seen = make(tmp_path, epochs=2), []
     scripted(phase, [(0.2, 1.0), (0.4, math.nan), (0.3, 0.9)], seen)
-    assert run(phase)["best"] == {"accuracy": 0.3, "loss": 0.9, "epoch": 2}
+    assert run(phase)["best"] == {"accuracy": 0.3, "loss": 0.9, "epoch": 2, "within": 2}
 
 
 def test_batch_norm_keeps_its_statistics_and_learns_its_scale(tmp_path: Path) -> None:
@@ -401,14 +402,31 @@ def test_mixup_by_hand() -> None:
 
 def test_cutmix_shares_are_the_areas() -> None:
     """Each image is one number throughout, so the areas can be counted."""
-    batch = torch.arange(6.0).view(6, 1, 1, 1).expand(6, 1, 8, 12).contiguous()
+    batch = torch.arange(6.0).view(6, 1, 1, 1).expand(6, 1, 12, 12).contiguous()
     areas = set()
     for seed in range(40):
         generator = np.random.default_rng(seed)
         found, shares = mixed(batch, torch.eye(6), TrainConfig(cutmix=1.0), generator)
         for image, row in zip(found, shares, strict=True):
-            counted = torch.bincount(image.flatten().long(), minlength=6) / 96
+            counted = torch.bincount(image.flatten().long(), minlength=6) / 144
             assert torch.allclose(counted, row, atol=1e-6)
         areas.add(round(float(shares.diagonal().min()), 3))
     assert len(areas) > 10
-    assert torch.equal(batch[3], torch.full((1, 8, 12), 3.0)), "the batch itself was changed"
+    assert torch.equal(batch[3], torch.full((1, 12, 12), 3.0)), "the batch itself was changed"
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 4), (6, 10), (6, 7, 7, 3)])
+def test_cutmix_of_what_has_no_square_map_is_mixup(shape: tuple[int, ...]) -> None:
+    batch = torch.rand(shape)
+    found = mixed(batch, truth(), TrainConfig(cutmix=1.0), np.random.default_rng(2))
+    expected = mixed(batch, truth(), TrainConfig(mixup=1.0), np.random.default_rng(2))
+    assert torch.equal(found[0], expected[0])
+    assert torch.equal(found[1], expected[1])
+
+
+def test_a_phase_can_stop_before_its_schedule_ends(tmp_path: Path) -> None:
+    """As in a refit, which has no validation to stop it."""
+    phase = make(tmp_path, epochs=4)
+    phase.plan = dataclasses.replace(phase.plan, stop_after=2)
+    facts = run(phase)
+    assert without_times(facts) == without_times(run(make(tmp_path, epochs=4)))[:2]

@@ -17,7 +17,7 @@ from bowerbird.training import plan as plans
 from bowerbird.training.batches import Part
 from bowerbird.training.interrupts import StopSignal
 from bowerbird.training.loop import PhasePlan
-from bowerbird.training.plan import default_budget, make_plan, resolved, worth_tuning
+from bowerbird.training.plan import check_settings, make_plan, resolved, worth_tuning
 from bowerbird.training.tuning import Tuner
 
 Make = Callable[..., Tuner]
@@ -54,11 +54,20 @@ def spent(phases: list[PhasePlan]) -> float:
     return sum(phase.seconds for phase in phases)
 
 
-@pytest.mark.parametrize(
-    ("images", "seconds_"), [(1, 60), (240, 60), (1000, 250), (3600, 900), (10**6, 900)]
-)
-def test_default_budget(images: int, seconds_: float) -> None:
-    assert default_budget(images) == seconds_
+@pytest.mark.parametrize(("deep", "epochs"), [(1.0, 12), (60.0, 12), (100.0, 8), (250.0, 3)])
+def test_the_default_is_twelve_epochs_or_a_quarter_of_an_hour(
+    tuner: Make,
+    shapes: Path,
+    part: Callable[..., Part],
+    seconds: Callable[[float, float], None],
+    deep: float,
+    epochs: int,
+) -> None:
+    seconds(1.0, deep)
+    made = tuner()
+    phases = make_plan(made, part(shapes).images, made.config)
+    assert phases[-1].epochs == epochs
+    assert spent(phases) <= max(900.0, 12 * 61.0)
 
 
 @pytest.mark.parametrize("wrong", range(5))
@@ -151,12 +160,31 @@ def test_a_stage_by_name(tuner: Make, shapes: Path, part: Callable[..., Part]) -
     assert names == {"layer2", "layer3", "layer4", "fc"}
 
 
-def test_an_unknown_stage_is_an_error_that_names_the_stages(
-    tuner: Make, shapes: Path, part: Callable[..., Part]
-) -> None:
+def test_an_unknown_stage_is_an_error_that_names_the_stages(tuner: Make) -> None:
     made = tuner(epochs=1, train_from="layer9")
     with pytest.raises(ConfigError, match=r"'layer9'.*layer1, layer2"):
-        make_plan(made, part(shapes).images, made.config, 60.0)
+        check_settings(made.network, made.config)
+
+
+def test_a_stage_of_a_random_network_is_refused(tuner: Make) -> None:
+    made = tuner("none", epochs=1, train_from="layer2")
+    with pytest.raises(ConfigError, match="would stay random"):
+        check_settings(made.network, made.config)
+
+
+def test_a_late_stage_trains_from_the_cache_in_one_phase(
+    tuner: Make, shapes: Path, part: Callable[..., Part]
+) -> None:
+    made = tuner(epochs=4, train_from="fc")
+    (phase,) = make_plan(made, part(shapes).images, made.config)
+    assert (phase.name, phase.source, phase.epochs) == ("from fc", "cached", 4)
+
+
+def test_without_augmentation_everything_frozen_comes_from_the_cache(
+    tuner: Make, shapes: Path, part: Callable[..., Part]
+) -> None:
+    made = tuner(epochs=2, augment="none")
+    assert {p.source for p in make_plan(made, part(shapes).images, made.config)} == {"cached"}
 
 
 def test_resolved_settings_give_the_plan_again(

@@ -86,9 +86,15 @@ class Split:
     @cached_property
     def leaked(self) -> tuple[int, ...]:
         """Indices of validation and test samples whose bytes also occur in training."""
-        seen = {h for h, part in self._parts() if part == "train"}
+        return self.copies_of(("train",))
+
+    def copies_of(self, learned: Sequence[str]) -> tuple[int, ...]:
+        """Indices of the samples outside the splits `learned` whose bytes also occur there."""
+        seen = {h for h, part in self._parts() if part in learned}
         return tuple(
-            i for i, (h, part) in enumerate(self._parts()) if part in ("val", "test") and h in seen
+            i
+            for i, (h, part) in enumerate(self._parts())
+            if part is not None and part not in learned and h in seen
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -172,8 +178,13 @@ def _amounts(given: Mapping[int, str], val: float | None, test: float | None) ->
         )
     _plausible("val", val)
     _plausible("test", test)
-    usual = {"val": DEFAULT_SHARE, "test": 0.0 if given else DEFAULT_SHARE}
     asked = {"val": val, "test": test}
+    for name in sorted(present & {n for n, amount in asked.items() if amount is not None}):
+        raise ConfigError(
+            f"The data gives its own {name} images, so {name}={asked[name]:g} can't be honoured. "
+            f"Leave --{name} out, or name a table or folder that gives no splits."
+        )
+    usual = {"val": DEFAULT_SHARE, "test": 0.0 if given else DEFAULT_SHARE}
     wanted = {name: usual[name] if amount is None else amount for name, amount in asked.items()}
     amounts = {name: a for name, a in wanted.items() if a and name not in present}
     shares = [amount for amount in amounts.values() if amount < 1]

@@ -46,11 +46,9 @@ class Predictor:
         self.classes, self.workers = run.classes, settings.workers
         self.network = run.network()
         traced = trace(self.network.module)
+        measured = run.environment().get("forward_precision", settings.precision)
         self.extractor = Extractor(
-            self.network,
-            precision=settings.precision,
-            device=chosen_device(settings.device),
-            traced=traced,
+            self.network, precision=measured, device=_device(settings.device), traced=traced
         )
         self.classifier = traced.suffix(self.extractor.cut)
 
@@ -126,7 +124,8 @@ def evaluate(
         _tell(problems, on)
         storage.write_text(file, found.to_csv())
     predictions = _read(file, dataset)
-    leaked = {dataset.samples[i].path for i in split.leaked}
+    learned = ("train", "val") if run.recipe.train.refit else ("train",)
+    leaked = {dataset.samples[i].path for i in split.copies_of(learned)}
     marked = [n for n, path in enumerate(predictions.paths) if path in leaked]
     return score(predictions, on=on, leaked=marked)
 
@@ -155,6 +154,15 @@ def predict(
     images = [Image(dataset.path(i), str(verdicts[i].content_hash)) for i in good]
     found, late = predictor(images, [dataset.samples[i].path for i in good])
     return found, [*dataset.problems, *bad, *late]
+
+
+def _device(wanted: str) -> str:
+    """The device of the training, or what there is: a run moves between machines."""
+    try:
+        return chosen_device(wanted)
+    except ConfigError:
+        progress.say(f"The device {wanted} of this run is not on this machine.")
+        return chosen_device("auto")
 
 
 def _tell(problems: Sequence[Problem], on: str) -> None:

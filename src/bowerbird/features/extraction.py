@@ -174,7 +174,8 @@ class Extractor:
         self.precision = "float32" if wanted == "auto" or self.cut == INPUT else wanted
         if wanted != "auto" or self.device.type != "cpu" or self.cut == INPUT:
             return self.precision
-        return precisions.choose(f"{self.network.name} to {self.cut}", prefix, self._example())
+        name = f"{self.network.name} {self.fingerprint} to {self.cut}"
+        return precisions.choose(name, prefix, self._example())
 
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -222,7 +223,14 @@ def extract(
     stores = [cache.store(extractor.key(view), extractor.shape) for view in views]
     jobs = _jobs(images, stores, extractor.batch)
     todo = sum(len(job.images) for job in jobs)
-    cache.make_room(todo * stores[0].record_size)
+    wanted = todo * stores[0].record_size
+    if wanted > cache.limit:
+        raise CacheError(
+            f"{todo} activations of {extractor.shape} take {wanted / 1e9:.1f} GB, more than the "
+            f"cache's limit of {cache.limit / 1e9:.1f} GB. Raise it with the environment variable "
+            "BOWERBIRD_CACHE_GB."
+        )
+    cache.make_room(wanted)
     bad: dict[str, str] = {}
     if jobs:
         with progress.task("Computing features", todo) as task:
@@ -247,12 +255,23 @@ def chosen_device(wanted: str) -> str:
     """``"auto"`` resolved to what this machine has.
 
     Raises:
-        ConfigError: the device isn't there.
+        ConfigError: there is no such device, or not on this machine.
     """
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"--device {wanted}: this machine has no CUDA device. Use --device cpu.")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"--device {wanted}: not a device. Use auto, cpu, cuda or mps."
+        ) from error
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not there.get(device.type, False):
+        raise ConfigError(f"--device {wanted} is not on this machine. Use --device cpu, or auto.")
     return wanted
 
 

@@ -56,7 +56,7 @@ def choose(name: str, prefix: nn.Module, example: torch.Tensor) -> str:
     """``"bfloat16"`` or ``"float32"`` for running `prefix` on batches like `example`.
 
     Args:
-        name: what is run, for the record (network, cut).
+        name: what is run, for the record (network, fingerprint of its weights, cut).
         prefix: in evaluation mode, float32, channels_last.
         example: input batch [B, C, H, W], float32.
     """

@@ -309,12 +309,19 @@ def _with_modules(graph: fx.Graph, stages: list[Stage]) -> tuple[Stage, ...]:
 def _stage_ends(module: nn.Module) -> list[str]:
     """Top-level children, and every sibling of a ``feature_info`` module; longest first."""
     names = {name for name, _ in module.named_children()}
+    for name, child in module.named_children():
+        if isinstance(child, nn.Sequential) and 2 * _weight(child) > _weight(module):
+            names |= {f"{name}.{inner}" for inner, _ in child.named_children()}
     for entry in getattr(module, "feature_info", None) or []:
         path = str(entry.get("module", "")) if isinstance(entry, dict) else ""
         parent = path.rpartition(".")[0]
         owner = _get(module, parent) if parent else None
         names |= {f"{parent}.{child}" for child, _ in owner.named_children()} if owner else set()
     return sorted(names, key=len, reverse=True)
+
+
+def _weight(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
 
 
 def _owner(path: str, ends: list[str]) -> str:

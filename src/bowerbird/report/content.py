@@ -168,8 +168,8 @@ def warnings(data: ReportData) -> list[tuple[str, str]]:
             (
                 "This score is optimistic",
                 "It was measured on the validation pictures, and the model was chosen because it "
-                "does well on just these. Keep a test split (or pass new labelled pictures to "
-                "bowerbird evaluate) for a score to rely on.",
+                "does well on just these. Hold out test pictures (--test 0.15) for a score to rely "
+                "on.",
             )
         )
     if evaluation.on == "train":

@@ -66,7 +66,7 @@ def collect(run: Run, evaluations: Mapping[str, Evaluation]) -> ReportData:
     return ReportData(
         name=run.path.name,
         created=str(environment.get("created", "")),
-        command=f"bowerbird train --config {run.path / 'config.toml'}",
+        command=_command(run, environment),
         classes=run.classes,
         counts=parts.counts(dataset),
         evaluations=evaluations,
@@ -103,6 +103,15 @@ def _evaluated(run: Run) -> dict[str, Evaluation]:
 
     _, parts = run.manifest()
     return {name: evaluate(run, name) for name in ("val", "test") if len(parts.indices(name))}
+
+
+def _command(run: Run, environment: Mapping[str, Any]) -> str:
+    if environment.get("command"):
+        return f"bowerbird train --config {run.path / 'config.toml'}"
+    return (
+        f"# trained from Python: the settings are in {run.path / 'config.toml'}, "
+        "the images and splits in manifest.csv beside it"
+    )
 
 
 def _timings(environment: Mapping[str, Any]) -> dict[str, float]:

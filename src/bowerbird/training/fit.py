@@ -24,16 +24,15 @@ import numpy as np
 from bowerbird import progress, storage
 from bowerbird.config import Recipe, TrainConfig
 from bowerbird.data.dataset import Dataset
-from bowerbird.data.images import enumerate_views
 from bowerbird.data.splits import Split
-from bowerbird.errors import DataError, Interrupted, ModelError, RunError
-from bowerbird.features import FeatureCache, Features, Image, extract
+from bowerbird.errors import ConfigError, DataError, Interrupted, ModelError, RunError
+from bowerbird.features import FeatureCache, Features, Image
 from bowerbird.features.extraction import Extractor, chosen_device
 from bowerbird.machine import cores
 from bowerbird.models.cuts import classifier_name, trace
 from bowerbird.models.networks import Network, create_model, load_network, save_network
 from bowerbird.runs import Run, create_run
-from bowerbird.training import plan, probe
+from bowerbird.training import plan, probe, tuning
 from bowerbird.training.batches import Part, features_of
 from bowerbird.training.interrupts import StopSignal, listening
 from bowerbird.training.logistic import Solution
@@ -67,21 +66,22 @@ def fit(
         Interrupted: stopped on request; the message says how to go on.
         RunError: the folder can't be used.
     """
-    _check_split(dataset, split)
+    base = recipe or Recipe(data=str(dataset.root))
+    full = base.model_copy(update={"train": config or base.train})
+    _check_split(dataset, split, refit=full.train.refit)
     if network is not None and network.num_classes != len(dataset.classes):
         raise ModelError(
             f"The network scores {network.num_classes} classes, the data has "
             f"{len(dataset.classes)}. Make it with create_model(..., "
             f"num_classes={len(dataset.classes)})."
         )
-    base = recipe or Recipe(data=str(dataset.root))
-    full = base.model_copy(update={"train": config or base.train})
     if network is not None:
         full = full.model_copy(
             update={"train": full.train.model_copy(update={"model": network.name})}
         )
     chosen_device(full.train.device)
     made = network or _made(full.train, dataset.classes)  # a typo leaves no folder behind
+    plan.check_settings(made, full.train)
     run = _begun(full, dataset, split, None if out is None else Path(out), network)
     return _go_on(run, made if network is None else None)
 
@@ -107,15 +107,19 @@ def _begun(
             with stop.deferred():
                 run = create_run(recipe, dataset, split, out)
                 if network is not None:
-                    initial = storage.make_folder(run.state) / "initial"
-                    save_network(network, initial, dataset.classes)
+                    save_network(network, run.state / "initial", dataset.classes)
+                run.note_environment({"network_given": network is not None})
         except Interrupted as error:
             raise _stopped(run) from error
     return run
 
 
 def _go_on(run: Run, network: Network | None = None) -> Run:
-    run.environment()  # the file written last: where it is, the others are, too
+    if "network_given" not in run.environment():  # written last, when all else is there
+        raise RunError(
+            f"The run {run.path} was stopped while its folder was being made. Nothing is lost: "
+            "train again."
+        )
     storage.make_folder(run.state)
     for leftover in run.path.rglob(".part-*"):  # of a write that was cut off, see `storage`
         leftover.unlink(missing_ok=True)
@@ -139,6 +143,7 @@ class _Training:
         dataset, split = run.manifest()
         self.train, self.val = _part(dataset, split, "train"), _part(dataset, split, "val")
         self.network = network or self._initial()
+        self.precision = run.environment().get("forward_precision", self.config.precision)
         self.cache = FeatureCache()
         self.workers = self.config.workers or cores()
         self.rows: list[dict[str, Any]] = []
@@ -167,15 +172,19 @@ class _Training:
         if chosen == "probe":
             head = self.network.module.get_submodule(classifier_name(self.network.module))
             return sum(p.numel() for p in head.parameters())
-        deepest = _written_plan(self.run.state / "plan.json")[-1].cut
-        suffix = trace(self.network.module).suffix(deepest)
-        return sum(p.numel() for p in suffix.parameters())
+        traced = trace(self.network.module)
+        phases = _written_plan(self.run.state / "plan.json")
+        parts = [traced.suffix(phase.cut) for phase in phases]
+        learned = {id(p): p.numel() for part in parts for p in part.parameters()}
+        return sum(learned.values())
 
     def _probe(self) -> Solution:
         """The head on frozen features, now in the network."""
-        extractor = Extractor(self.network, precision=self.config.precision, device=self._device())
-        views = self._features(extractor, "train", views=self.config.views)
-        val = self._features(extractor, "val")[0]
+        extractor = self._extractor()
+        self.precision = extractor.precision  # measured once, then this run's
+        self.run.note_environment({"forward_precision": extractor.precision})
+        views = self._features(extractor, self.train, self.config.views)
+        val = self._features(extractor, self.val, 1)[0]
         solution = probe.fit_probe(
             views, self.train.targets, (val, self.val.targets), self._classes(), self.config
         )
@@ -188,7 +197,6 @@ class _Training:
             f"Probe: {best['val_accuracy']:.1%} of {len(self.val.images)} validation images right "
             f"with a linear classifier on {extractor.shape[0]} frozen features."
         )
-        self.run.note_environment({"forward_precision": extractor.precision})
         return solution
 
     def _finetune(self, probed: Solution) -> tuple[float, float] | None:
@@ -213,8 +221,7 @@ class _Training:
         file = self.run.state / "plan.json"
         if file.is_file():
             return _written_plan(file)
-        images = len(self.train.images)
-        budget = self.config.budget_seconds or plan.default_budget(images)
+        budget = self.config.budget_seconds
         phases = plan.make_plan(tuner, self.train.images, self.config, budget)
         self._keep_resolved(plan.resolved(phases))
         storage.write_json(file, [dataclasses.asdict(phase) for phase in phases])
@@ -222,8 +229,7 @@ class _Training:
         words = "; ".join(f"{p.epochs} epochs {p.name} ({p.source})" for p in phases)
         if words:
             progress.say(
-                f"Fine-tuning, about {lasting:.0f} s (budget {budget:.0f} s, set with --budget): "
-                f"{words}."
+                f"Fine-tuning, about {lasting:.0f} s; {plan.budget_words(self.config)}: {words}."
             )
         return phases
 
@@ -256,40 +262,30 @@ class _Training:
         both = self.train.joined(self.val)
         progress.say(f"Refit on all {len(both.images)} training and validation images.")
         self.network = self._initial()
-        extractor = Extractor(self.network, precision=self.config.precision, device=self._device())
-        views = features_of(
-            extractor, both, self.config.views, cache=self.cache, workers=self.workers
-        )
+        views = self._features(self._extractor(), both, self.config.views)
         solution = probe.fit_probe(
             views, both.targets, None, self._classes(), self.config, probed.strength
         )
         probe.put_into(self.network.module, solution.linear)
         if chosen == "finetune":
-            phases = _written_plan(self.run.state / "plan.json")
+            phases = tuning.as_chosen(_written_plan(self.run.state / "plan.json"), self.run.state)
             folder = storage.make_folder(self.run.state / "refit")
             self._tuner().run(phases, both, None, folder, lambda rows: None)
 
     def _tuner(self) -> Tuner:
-        return Tuner(self.network, self.config, self.cache, self.workers, self.stop, self._device())
+        return Tuner(
+            self.network, self.config, self.cache, self.workers, self.stop, self._device(),
+            precision=self.precision,
+        )  # fmt: skip
+
+    def _extractor(self) -> Extractor:
+        return Extractor(self.network, precision=self.precision, device=self._device())
 
     def _report(self, rows: list[dict[str, Any]]) -> None:
         self.run.write_history(self.rows + rows)
 
-    def _features(self, extractor: Extractor, name: str, views: int = 1) -> list[Features]:
-        """Features of a split; images that can't be read any more are dropped from it."""
-        part: Part = getattr(self, name)
-        found, problems = extract(
-            self.network,
-            part.images,
-            views=enumerate_views(views),
-            cache=self.cache,
-            workers=self.workers,
-            extractor=extractor,
-        )
-        if problems:
-            progress.say(f"{len(problems)} {name} images can't be read any more: left out.")
-            setattr(self, name, part.without({p.path for p in problems}))
-        return found
+    def _features(self, extractor: Extractor, part: Part, views: int) -> list[Features]:
+        return features_of(extractor, part, views, cache=self.cache, workers=self.workers)
 
     def _classes(self) -> int:
         return len(self.run.classes)
@@ -299,9 +295,8 @@ class _Training:
 
     def _initial(self) -> Network:
         """The network as it is before training."""
-        kept = self.run.state / "initial"
-        if kept.is_dir():
-            return load_network(kept)[0]
+        if self.run.environment().get("network_given"):
+            return load_network(self.run.state / "initial")[0]
         return _made(self.config, self.run.classes)
 
 
@@ -317,7 +312,7 @@ def _made(config: TrainConfig, classes: tuple[str, ...]) -> Network:
     )
 
 
-def _check_split(dataset: Dataset, split: Split) -> None:
+def _check_split(dataset: Dataset, split: Split, *, refit: bool) -> None:
     if len(dataset.classes) < 2:
         raise DataError(
             f"Training needs at least two classes; found {len(dataset.classes)}: "
@@ -326,6 +321,11 @@ def _check_split(dataset: Dataset, split: Split) -> None:
     for name, words in (("train", "training"), ("val", "validation")):
         if len(split.indices(name)) == 0:
             raise DataError(f"There are no {words} images. Set the shares with --val and --test.")
+    if refit and len(split.indices("test")) == 0:
+        raise ConfigError(
+            "--refit learns from the validation images, too, so only test images could give an "
+            "honest score, and there are none. Hold some out with --test, or leave out --refit."
+        )
 
 
 def _part(dataset: Dataset, split: Split, name: str) -> Part:

@@ -57,6 +57,7 @@ class PhasePlan:
         rate: peak learning rate of the classifier.
         precision: of the training steps.
         batch_norm: ``"frozen"`` statistics, or ``"trained"`` ones.
+        stop_after: epochs to run of those that the schedule is made for, or None for all.
         seconds: what it was expected to take.
     """
 
@@ -67,6 +68,7 @@ class PhasePlan:
     rate: float
     precision: str = "float32"
     batch_norm: str = "frozen"
+    stop_after: int | None = None
     seconds: float = 0.0
 
 
@@ -112,7 +114,7 @@ class Phase:
         (self.last, self.best), self.stop, self.report = files, stop, report
         self.device = next(learner.parameters()).device
         full, rest = divmod(len(targets), config.batch_size)
-        self.steps = full + (rest > (plan.batch_norm == "trained"))
+        self.steps = max(1, full + (rest > (plan.batch_norm == "trained")))
 
     def run(self, facts: dict[str, Any]) -> dict[str, Any]:
         """Train to the end of the phase; returns the facts, with its history rows.
@@ -127,7 +129,8 @@ class Phase:
         done = facts["epoch"] * self.steps + facts["step"]
         with self.stop.deferred(), progress.task(f"Fine-tuning {self.plan.name}", total) as task:
             task.advance(done)
-            while facts["epoch"] < self.plan.epochs and not facts["finished"]:
+            last = self.plan.stop_after or self.plan.epochs
+            while facts["epoch"] < last and not facts["finished"]:
                 if not self._epoch(facts, task):
                     break
             if not self.stop.requested:
@@ -144,7 +147,7 @@ class Phase:
             "seconds": 0.0,
             "wait": 0,
             "finished": False,
-            "best": {"accuracy": accuracy, "loss": loss, "epoch": 0},
+            "best": {"accuracy": accuracy, "loss": loss, "epoch": 0, "within": 0},
         }
         checkpoints.save_checkpoint(self.best, self.judge, None, {})
         return started
@@ -256,7 +259,12 @@ class Phase:
         best = facts["best"]
         better = (accuracy, -loss) > (best["accuracy"], -best["loss"]) and math.isfinite(loss)
         if self.val is None or better:
-            facts["best"] = {"accuracy": accuracy, "loss": loss, "epoch": row["epoch"]}
+            facts["best"] = {
+                "accuracy": accuracy,
+                "loss": loss,
+                "epoch": row["epoch"],
+                "within": facts["epoch"],
+            }
             facts["wait"] = 0
             checkpoints.save_checkpoint(self.best, self.judge, None, {})
         else:
@@ -301,7 +309,8 @@ def mixed(
             both on draws one of them.
         generator: of this step.
 
-    Differs from the papers where the batch is not pixels but activations at the cut.
+    Differs from the papers where the batch is not pixels but activations at the cut. CutMix
+    needs square maps [B, C, H, H]; anything else (tokens, channels last) is mixed up instead.
     """
     choices = [name for name in ("mixup", "cutmix") if getattr(config, name) > 0]
     if not choices:
@@ -310,7 +319,7 @@ def mixed(
     alpha = getattr(config, name)
     share = float(generator.beta(alpha, alpha))
     other = torch.from_numpy(generator.permutation(len(batch)))
-    if name == "cutmix" and batch.ndim == 4:
+    if name == "cutmix" and batch.ndim == 4 and batch.shape[2] == batch.shape[3]:
         batch, share = _pasted(batch, batch[other], share, generator)
     else:
         batch = share * batch + (1 - share) * batch[other]

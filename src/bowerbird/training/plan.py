@@ -31,27 +31,26 @@ from bowerbird.config import TrainConfig
 from bowerbird.errors import ConfigError
 from bowerbird.features import Image
 from bowerbird.features.precision import Measured, recorded
-from bowerbird.models.cuts import INPUT, Traced
+from bowerbird.models.cuts import INPUT, Traced, trace
+from bowerbird.models.networks import Network
 from bowerbird.training.loop import PhasePlan
 
 if TYPE_CHECKING:
     from bowerbird.training.tuning import Tuner
 
-__all__ = ["default_budget", "last_stages_cut", "make_plan", "resolved", "worth_tuning"]
+__all__ = [
+    "budget_words",
+    "check_settings",
+    "last_stages_cut",
+    "make_plan",
+    "resolved",
+    "worth_tuning",
+]
 
 _RATE = 1e-3
 _MANY_IMAGES, _MOST_EPOCHS, _FEWEST_EPOCHS = 5000, 20, 3
 _LAST_EPOCHS = 6
-_PER_IMAGE, _LEAST, _MOST = 0.25, 60.0, 900.0
-
-
-def default_budget(images: int) -> float:
-    """Seconds for fine-tuning `images` training images: a quarter second each, 1 to 15 min.
-
-    >>> default_budget(1000)
-    250.0
-    """
-    return min(_MOST, max(_LEAST, _PER_IMAGE * images))
+_USUAL_EPOCHS, _LONGEST = 12, 900.0
 
 
 def worth_tuning(wrong: int, images: int) -> tuple[bool, str]:
@@ -66,37 +65,76 @@ def worth_tuning(wrong: int, images: int) -> tuple[bool, str]:
 
 
 def make_plan(
-    tuner: Tuner, images: Sequence[Image], config: TrainConfig, budget: float
+    tuner: Tuner, images: Sequence[Image], config: TrainConfig, budget: float | None = None
 ) -> list[PhasePlan]:
     """Phases that fit the budget, or that have the epochs asked for.
 
     Args:
         tuner: with the network that holds the probe's head; it is timed.
         images: training images.
-        config: `epochs`, `train_from`, `learning_rate`, `batch_size`, `precision` are read.
-        budget: seconds for all phases.
+        config: `epochs`, `train_from`, `learning_rate`, `batch_size`, `precision` and
+            `augment` are read.
+        budget: seconds for all phases; None takes the time of 12 epochs on this machine, a
+            quarter of an hour at most.
     """
     rate = config.learning_rate or _RATE
+    most, limit = (_USUAL_EPOCHS, _LONGEST) if budget is None else (_MOST_EPOCHS, budget)
     if tuner.network.weights.kind == "none":
         cost = _cost(tuner, INPUT, images, config)
-        epochs = config.epochs or max(1, min(_MOST_EPOCHS, int(budget / cost.epoch)))
+        epochs = config.epochs or max(1, min(most, int(limit / cost.epoch)))
         return [cost.plan("images", epochs, rate, batch_norm="trained")]
-    last = _cost(tuner, last_stages_cut(tuner.evaluation), images, config, cached=True)
+    last_cut = last_stages_cut(tuner.evaluation)
+    last = _cost(tuner, last_cut, images, config, cached=True)
     for cut in _deep_cuts(tuner.evaluation, len(images), config):
-        deep = _cost(tuner, cut, images, config)
-        epochs = config.epochs or _affordable(deep.epoch, last.epoch, budget)
+        late = _earlier(tuner.evaluation, last_cut, cut)
+        still = cut != INPUT and (late or config.augment == "none")
+        deep = _cost(tuner, cut, images, config, cached=still)
+        epochs = config.epochs or _affordable(deep.epoch, last.epoch, limit, most)
         if config.epochs is not None or epochs >= _FEWEST_EPOCHS:
             first = last.plan("cached", _last_epochs(epochs), rate)
-            return [first, deep.plan("images", epochs, rate)]
-    epochs = min(_LAST_EPOCHS, int(budget / last.epoch))
+            second = deep.plan("cached" if still else "images", epochs, rate)
+            return [second] if late else [first, second]
+    epochs = config.epochs or min(_LAST_EPOCHS, int(limit / last.epoch))
     return [last.plan("cached", epochs, rate)] if epochs else []
+
+
+def check_settings(network: Network, config: TrainConfig) -> None:
+    """Refuse, before any work, what the network can't do.
+
+    Raises:
+        ConfigError: `train_from` names no stage, or the network has no trained stages.
+        ModelError: the network can't be cut before its classifier.
+    """
+    traced = trace(network.module)
+    names = [stage.name for stage in traced.stages]
+    if config.train_from is not None and config.train_from not in names:
+        raise ConfigError(
+            f"train_from: there is no stage {config.train_from!r} in {network.name}. "
+            f"Stages: {', '.join(names)}."
+        )
+    if config.train_from is not None and network.weights.kind == "none":
+        raise ConfigError(
+            "train_from freezes the layers before a stage, but without pretrained weights these "
+            "would stay random. Leave out train_from, or give weights."
+        )
+
+
+def budget_words(config: TrainConfig) -> str:
+    """How the limit came about, as a clause."""
+    if config.epochs is not None:
+        return f"{config.epochs} epochs were asked for"
+    if config.budget is not None:
+        return f"the budget is {config.budget}"
+    return f"the budget is {_USUAL_EPOCHS} epochs, {_LONGEST / 60:.0f} min at most (--budget)"
 
 
 def resolved(phases: Sequence[PhasePlan]) -> dict[str, Any]:
     """The settings that give this plan again without measuring anything."""
-    if not phases or phases[-1].source != "images":
-        return {}
-    return {"epochs": phases[-1].epochs, "train_from": phases[-1].name.removeprefix("from ")}
+    if not phases or (len(phases) == 1 and phases[0].source == "cached"):
+        return {}  # a budget too short for more than the last stages is measured again
+    epochs, name = phases[-1].epochs, phases[-1].name.removeprefix("from ")
+    whole = phases[-1].batch_norm == "trained"  # from random weights: nothing to choose
+    return {"epochs": epochs} if whole else {"epochs": epochs, "train_from": name}
 
 
 def last_stages_cut(traced: Traced) -> str:
@@ -116,36 +154,40 @@ class _Cost:
 
     def plan(self, source: str, epochs: int, rate: float, batch_norm: str = "frozen") -> PhasePlan:
         return PhasePlan(
-            self.name, self.cut, source, epochs, rate, self.precision, batch_norm,
-            epochs * self.epoch,
-        )  # fmt: skip
+            self.name,
+            self.cut,
+            source,
+            epochs,
+            rate,
+            self.precision,
+            batch_norm,
+            seconds=epochs * self.epoch,
+        )
+
+
+def _earlier(traced: Traced, cut: str, other: str) -> bool:
+    """Whether `cut` comes before `other` in the network."""
+    cuts = [INPUT, *(stage.cut for stage in traced.stages)]
+    return cuts.index(cut) < cuts.index(other)
 
 
 def _last_epochs(epochs: int) -> int:
     return min(_LAST_EPOCHS, (epochs + 1) // 2)
 
 
-def _affordable(deep: float, last: float, budget: float) -> int:
+def _affordable(deep: float, last: float, budget: float, most: int) -> int:
     """The most epochs whose two phases fit the budget."""
-    for epochs in range(_MOST_EPOCHS, 0, -1):
+    for epochs in range(most, 0, -1):
         if epochs * deep + _last_epochs(epochs) * last <= budget:
             return epochs
     return 0
 
 
 def _deep_cuts(traced: Traced, images: int, config: TrainConfig) -> list[str]:
-    """Where the deep phase could start, the most layers first.
-
-    Raises:
-        ConfigError: the network has no stage of the name asked for.
-    """
+    """Where the deep phase could start, the most layers first."""
     names = [stage.name for stage in traced.stages]
     cuts = [INPUT, *(stage.cut for stage in traced.stages)]
     if config.train_from is not None:
-        if config.train_from not in names:
-            raise ConfigError(
-                f"train_from: there is no stage {config.train_from!r}. Stages: {', '.join(names)}."
-            )
         return [cuts[names.index(config.train_from)]]
     last = len(names) - 1
     depths = [0] if images >= _MANY_IMAGES else []

@@ -11,6 +11,7 @@ goes on in the one that was not.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,7 +30,7 @@ from bowerbird.training.batches import Batches, CachedBatches, ImageBatches, Par
 from bowerbird.training.interrupts import StopSignal
 from bowerbird.training.loop import Phase, PhasePlan
 
-__all__ = ["Tuner"]
+__all__ = ["Tuner", "as_chosen"]
 
 Report = Callable[[list[dict[str, Any]]], None]
 
@@ -44,6 +45,7 @@ class Tuner:
         workers: threads that decode and run frozen parts.
         stop: asked after each step.
         device: of the training steps.
+        precision: of frozen parts; by default as the settings say.
 
     Attributes:
         training: the network's trace in training mode.
@@ -58,7 +60,9 @@ class Tuner:
         workers: int,
         stop: StopSignal,
         device: str,
+        precision: str | None = None,
     ) -> None:
+        self.precision = precision or config.precision
         self.network, self.config, self.cache = network, config, cache
         self.workers, self.stop, self.device = workers, stop, device
         module = network.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -84,18 +88,13 @@ class Tuner:
             with self._batches(phase, train) as batches, self._held_out(phase, val) as held:
                 facts = self._phase(phase, batches, train, held, files, report, facts)
         self.network.module.to("cpu").eval()
-        return facts["best"]["accuracy"], facts["best"]["loss"]
+        best = facts.get("best", {"accuracy": 0.0, "loss": 0.0})
+        return best["accuracy"], best["loss"]
 
     @contextlib.contextmanager
     def from_images(self, cut: str, images: Sequence[Image], level: str) -> Iterator[ImageBatches]:
         """Batches decoded anew, through the part frozen before `cut`."""
-        prefix = Extractor(
-            self.network,
-            cut,
-            precision=self.config.precision,
-            device=self.device,
-            traced=self.evaluation,
-        )
+        prefix = self._frozen(cut)
         paths = [image.path for image in images]
         with ThreadPoolExecutor(self.workers) as pool:
             yield ImageBatches(paths, prefix, level=level, seed=self.config.seed, pool=pool)
@@ -134,7 +133,8 @@ class Tuner:
     @contextlib.contextmanager
     def _batches(self, plan: PhasePlan, part: Part) -> Iterator[Batches]:
         if plan.source == "cached":
-            yield self._cached(plan.cut, part, self.config.views)
+            views = 1 if self.config.augment == "none" else self.config.views
+            yield self._cached(plan.cut, part, views)
             return
         with self.from_images(plan.cut, part.images, self.config.augment) as batches:
             yield batches
@@ -150,12 +150,29 @@ class Tuner:
             yield self._cached(plan.cut, val, 1), val.targets
 
     def _cached(self, cut: str, part: Part, views: int) -> CachedBatches:
-        extractor = Extractor(
+        found = features_of(self._frozen(cut), part, views, cache=self.cache, workers=self.workers)
+        return CachedBatches(found, self.config.seed)
+
+    def _frozen(self, cut: str) -> Extractor:
+        """The part before `cut`, ready to run."""
+        return Extractor(
             self.network,
             cut,
-            precision=self.config.precision,
+            precision=self.precision,
             device=self.device,
             traced=self.evaluation,
         )
-        found = features_of(extractor, part, views, cache=self.cache, workers=self.workers)
-        return CachedBatches(found, self.config.seed)
+
+
+def as_chosen(phases: Sequence[PhasePlan], folder: Path) -> list[PhasePlan]:
+    """The phases as far as validation chose them: each ends with its best epoch.
+
+    A refit has no validation of its own; it repeats what was chosen, with the same
+    schedule. A phase that made nothing better is left out.
+    """
+    chosen = []
+    for number, phase in enumerate(phases, start=1):
+        saved = checkpoints.load_checkpoint(folder / f"last-{number}.safetensors")
+        if saved is not None and saved.facts["best"]["within"]:
+            chosen.append(dataclasses.replace(phase, stop_after=saved.facts["best"]["within"]))
+    return chosen
