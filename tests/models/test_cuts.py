@@ -70,7 +70,7 @@ def test_prefix_and_suffix_make_the_network(name: str) -> None:
         ("test_convnext", "stem stages.0 stages.1 stages.2 stages.3 head.fc"),
         (
             "torchvision:resnet18",
-            "conv1 layer1.0 layer1.1 layer2.0 layer2.1 layer3.0 layer3.1 layer4.0 layer4.1 fc",
+            "conv1 layer1 layer2 layer3 layer4 fc",
         ),
         (
             "tf_efficientnet_lite0",

@@ -244,6 +244,12 @@ def test_refit_of_a_fine_tuned_network(go: Fit) -> None:
     assert evaluate(refitted, "test").accuracy > 0.5
 
 
+def test_refit_when_tuning_made_nothing_better_is_a_refit_of_the_probe(go: Fit) -> None:
+    settings = {"method": "finetune", "epochs": 1, "learning_rate": 1e30}
+    tuned = go("tuned", refit=True, **settings)
+    assert numbers(tuned)["weights"] == numbers(go("probe", refit=True))["weights"]
+
+
 # Stopping and going on
 
 

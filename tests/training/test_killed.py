@@ -77,10 +77,8 @@ def again(zygote: Zygote, command: list[str], tmp_path_factory: pytest.TempPathF
 
 
 def folder_is_whole(events: list[str]) -> int:
-    """The event with which there is something to go on with: the last before any features."""
-    begun = events.index("folder made")
-    last = events.index("writing meta.json", begun)
-    return max(n for n, name in enumerate(events[:last]) if name == "written environment.json")
+    """The event with which there is something to go on with: the second note of facts."""
+    return [n for n, name in enumerate(events) if name == "written environment.json"][1]
 
 
 def first_and_last(events: list[str]) -> list[int]:

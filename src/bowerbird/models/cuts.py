@@ -307,11 +307,13 @@ def _with_modules(graph: fx.Graph, stages: list[Stage]) -> tuple[Stage, ...]:
 
 
 def _stage_ends(module: nn.Module) -> list[str]:
-    """Top-level children, and every sibling of a ``feature_info`` module; longest first."""
+    """Top-level children, every sibling of a ``feature_info`` module, and the parts of a first
+    child that is a sequence of most of the layers (torchvision's ``features``); longest first.
+    """
     names = {name for name, _ in module.named_children()}
-    for name, child in module.named_children():
-        if isinstance(child, nn.Sequential) and 2 * _weight(child) > _weight(module):
-            names |= {f"{name}.{inner}" for inner, _ in child.named_children()}
+    first, child = next(module.named_children(), ("", module))
+    if isinstance(child, nn.Sequential) and 2 * _layers(child) > _layers(module):
+        names |= {f"{first}.{inner}" for inner, _ in child.named_children()}
     for entry in getattr(module, "feature_info", None) or []:
         path = str(entry.get("module", "")) if isinstance(entry, dict) else ""
         parent = path.rpartition(".")[0]
@@ -320,8 +322,8 @@ def _stage_ends(module: nn.Module) -> list[str]:
     return sorted(names, key=len, reverse=True)
 
 
-def _weight(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())
+def _layers(module: nn.Module) -> int:
+    return sum(isinstance(part, nn.Linear | nn.Conv2d) for part in module.modules())
 
 
 def _owner(path: str, ends: list[str]) -> str:
