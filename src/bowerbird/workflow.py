@@ -155,7 +155,7 @@ def demo(out: Path | None = None) -> tuple[Run, dict[str, Evaluation]]:
     images = folder / "digits"
     count = _write_digits(images)
     progress.say(f"{count} handwritten digits are in {images}: a folder per class.")
-    settings = TrainConfig(method="probe", image_size=96, offline=True)
+    settings = TrainConfig(method="probe", image_size=96, views=1, offline=True)
     recipe = Recipe(data=str(images), train=settings)
     return train(recipe, folder / "run")
 
@@ -197,7 +197,9 @@ def _write_digits(folder: Path) -> int:
     grey = (digits.images * (255 / 16)).astype(np.uint8)
     for number, (pixels, target) in enumerate(zip(grey, digits.target, strict=True)):
         target_folder = storage.make_folder(folder / str(target))
-        image = Image.fromarray(pixels).resize((64, 64), Image.Resampling.BICUBIC)
+        digit = Image.fromarray(pixels).resize((48, 48), Image.Resampling.BICUBIC)
+        image = Image.new("L", (64, 64))  # a margin, so that the usual crop cuts nothing off
+        image.paste(digit, (8, 8))
         image.save(target_folder / f"{number:04d}.png", compress_level=1)
     return len(grey)
 
