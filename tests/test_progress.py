@@ -58,6 +58,7 @@ def test_messages_reach_every_open_log(tmp_path: Path) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  for both\n", two.read_text())
 
 
-def test_a_bar_of_nothing_is_silent() -> None:
+def test_a_bar_of_nothing_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
     with progress.show(), progress.task("nothing", 0) as task:
         task.advance()
+    assert "nothing" not in capsys.readouterr().err

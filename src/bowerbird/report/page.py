@@ -121,7 +121,7 @@ def _facts(data: ReportData, main: Evaluation) -> list[tuple[str, str, str]]:
     commonest = max(main.per_class, key=lambda s: s.support).name
     wrong = main.n - round(main.accuracy * main.n)
     facts = [
-        (f"{split_words(main.on)} pictures", f"{main.n:,}", "never seen in training"),
+        (f"{split_words(main.on)} pictures", f"{main.n:,}", _seen(main)),
         ("mistakes", f"{wrong:,}", f"balanced accuracy {percent(main.balanced_accuracy)}"),
         (
             "always the same answer",
@@ -152,6 +152,13 @@ def _facts(data: ReportData, main: Evaluation) -> list[tuple[str, str, str]]:
         )
     )
     return facts
+
+
+def _seen(main: Evaluation) -> str:
+    """What training has seen of the scored pictures."""
+    if main.without_leaks is None:
+        return "never seen in training"
+    return f"{main.n - main.without_leaks.n} of them copies of training pictures"
 
 
 def _rounded(number: int) -> str:

@@ -168,12 +168,13 @@ class _Training:
         save_network(self.network, self.run.path / "model", self.run.classes)
 
     def _learned(self, chosen: str) -> int:
-        """Parameters that were trained: the classifier's, or those after the deepest cut."""
+        """Parameters that were learnt: the classifier's, or those of the phases that were kept."""
         if chosen == "probe":
             head = self.network.module.get_submodule(classifier_name(self.network.module))
             return sum(p.numel() for p in head.parameters())
         traced = trace(self.network.module)
-        phases = _written_plan(self.run.state / "plan.json")
+        planned = _written_plan(self.run.state / "plan.json")
+        phases = tuning.as_chosen(planned, self.run.state) or planned[:1]
         parts = [traced.suffix(phase.cut) for phase in phases]
         learned = {id(p): p.numel() for part in parts for p in part.parameters()}
         return sum(learned.values())
