@@ -17,8 +17,8 @@ from PIL import Image, ImageFile
 
 from bowerbird.config import Preprocess
 from bowerbird.data import images
-from bowerbird.data.images import decode, load_input, to_input
-from bowerbird.errors import ImageError
+from bowerbird.data.images import View, decode, load_input, to_input
+from bowerbird.errors import ConfigError, ImageError
 
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
@@ -179,6 +179,96 @@ def test_transparency_is_laid_over_white() -> None:
     assert pixel(encoded(Image.new("LA", (4, 4), (0, 51)), "PNG")) == (204, 204, 204)
     colour_key = encoded(Image.new("RGB", (4, 4), (9, 8, 7)), "PNG", transparency=(9, 8, 7))
     assert pixel(colour_key) == (255, 255, 255)
+
+
+def test_one_channel_is_luma() -> None:
+    colours = Image.new("RGB", (3, 1))
+    for x, colour in enumerate(((255, 0, 0), (0, 255, 0), (0, 0, 255))):
+        colours.putpixel((x, 0), colour)
+    grey = decode(encoded(colours, "PNG"), channels=1)
+    assert grey.mode == "L"
+    assert np.asarray(grey).tolist() == [[76, 150, 29]]  # 0.299, 0.587, 0.114 of 255
+    levels = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16))
+    assert np.array_equal(decode(encoded(levels, "PNG"), channels=1), levels)
+    deep = Image.fromarray(np.array([[0, 256, 32896, 65535]], np.uint16))
+    assert np.asarray(decode(encoded(deep, "PNG"), channels=1)).tolist() == [[0, 1, 128, 255]]
+    clear = Image.new("RGBA", (1, 1), (0, 0, 0, 51))
+    assert decode(encoded(clear, "PNG"), channels=1).getpixel((0, 0)) == 204  # over white
+
+
+def test_four_channels_are_the_stored_colours_and_alpha() -> None:
+    def values(image: Image.Image, kind: str = "PNG", **options: Any) -> tuple[int, ...]:
+        found = decode(encoded(image, kind, **options), channels=4)
+        assert found.mode == "RGBA"
+        return tuple(np.asarray(found)[0, 0].tolist())
+
+    assert values(Image.new("RGBA", (4, 4), (200, 10, 0, 51))) == (200, 10, 0, 51)
+    assert values(Image.new("RGB", (4, 4), (9, 8, 7))) == (9, 8, 7, 255)
+    assert values(Image.new("RGB", (4, 4), (9, 8, 7)), transparency=(9, 8, 7)) == (9, 8, 7, 0)
+    assert values(Image.new("LA", (4, 4), (30, 51))) == (30, 30, 30, 51)
+    assert values(Image.new("L", (4, 4), 77), "TIFF") == (77, 77, 77, 255)
+    assert values(Image.fromarray(np.full((4, 4), 65535, np.uint16))) == (255, 255, 255, 255)
+    assert values(Image.new("CMYK", (8, 8), (255, 0, 0, 0)), "TIFF") == (0, 255, 255, 255)
+
+
+@pytest.mark.parametrize("orientation", [1, 5, 6])
+@pytest.mark.parametrize("channels", [1, 4])
+def test_other_channels_are_turned_and_drafted_alike(orientation: int, channels: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(smooth(515, 709), "JPEG", exif=exif, quality=95)
+    bilinear = {"input_size": (64, 48), "interpolation": "bilinear"}  # nothing to be clipped
+    colour, other = prepared(3, **bilinear), prepared(channels, **bilinear)
+    found, expected = load_input(data, other), load_input(data, colour)
+    assert found.shape == (64, 48, channels)
+    if channels == 4:
+        assert (found[..., 3] == 255).all()
+        assert np.array_equal(found[..., :3], expected)
+    else:
+        luma = np.asarray(Image.fromarray(expected).convert("L")).astype(int)
+        assert np.abs(found[..., 0] - luma).max() <= 1  # rounded before or after scaling
+
+
+def prepared(channels: int, **more: Any) -> Preprocess:
+    mean = (0.2, 0.4, 0.6, 0.8)[:channels]
+    return Preprocess(**({"mean": mean, "std": (0.5,) * channels} | more))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("view", [View(), View(mirror=True), View(zoom=0.5), View(angle=45)])
+def test_inputs_of_one_three_and_four_channels(channels: int, view: View) -> None:
+    image = smooth(40, 30)
+    found = to_input(image, prepared(channels, input_size=(12, 16)), view)
+    assert (found.shape, found.dtype) == ((12, 16, channels), np.uint8)
+    assert found.flags.c_contiguous and found.flags.writeable
+    if view.zoom < 1 or view.angle:  # the corner is filled with the mean
+        assert found[0, 0].tolist() == [51, 102, 153, 204][:channels]
+
+
+def test_alpha_is_scaled_apart_from_the_colours() -> None:
+    """What can't be seen still has the colour that the file holds."""
+    pixels = np.zeros((8, 8, 4), np.uint8)
+    pixels[:, :4] = (200, 100, 50, 0)
+    pixels[:, 4:] = (200, 100, 50, 255)
+    data = encoded(Image.fromarray(pixels), "PNG")
+    found = load_input(data, prepared(4, input_size=(4, 4), crop_mode="squash", crop_pct=1.0))
+    assert (found[..., :3] == (200, 100, 50)).all()
+    assert found[0, 0, 3] < found[0, 3, 3]
+
+
+@pytest.mark.parametrize("channels", [2, 5, 7])
+def test_other_numbers_of_channels_are_refused_before_anything_is_read(
+    tmp_path: Path, channels: int
+) -> None:
+    preprocess = Preprocess(mean=(0.5,) * channels, std=(0.5,) * channels)
+    with pytest.raises(
+        ConfigError, match=f"4 .with alpha., and the network's input has {channels}"
+    ):
+        load_input(tmp_path / "absent.png", preprocess)
+    with pytest.raises(ConfigError):
+        decode(tmp_path / "absent.png", channels=channels)
+    with pytest.raises(ConfigError):
+        to_input(smooth(8, 8), preprocess)
 
 
 def test_palettes_with_and_without_transparency() -> None:

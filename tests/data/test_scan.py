@@ -93,3 +93,13 @@ def test_hidden(name: str) -> None:
 def test_image_endings() -> None:
     assert all(map(is_image, ["a.JPG", "a.b.tif", "x.WebP", "x.jp2"]))
     assert not any(map(is_image, ["jpg", ".jpg", "a.jpg.txt", "a.svg", "a.eps"]))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there can names be any bytes")
+def test_any_name_counts_where_it_is_asked_for(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9.jpg")
+    (tmp_path / odd).write_bytes(b"")
+    (tmp_path / "b.jpg").write_bytes(b"")
+    found = scan(tmp_path, any_name=True)
+    assert found.images == ["b.jpg", odd]
+    assert found.problems == []

@@ -4,6 +4,7 @@ import os
 import sys
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from bowerbird.config import ReadConfig
 from bowerbird.data.dataset import Dataset, Problem, split_named
 from bowerbird.data.sources import class_order, read_images
-from bowerbird.errors import DataError
+from bowerbird.errors import ConfigError, DataError
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -312,3 +313,34 @@ def test_class_order_depends_on_names_only(names: list[str], random: object) -> 
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     assert class_order(names) == class_order(shuffled)
     assert set(class_order(names)) == set(names)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"image_root": Path("images")}, "--image-root is for a table .*leave out --image-root"),
+        ({"group_column": "patient"}, "--group-column is for a table"),
+        (
+            {"label_column": "a", "split_column": "b"},
+            "--label-column and --split-column are for a table",
+        ),
+    ],
+)
+def test_what_only_a_table_has_is_refused_for_class_folders(
+    tmp_path: Path, settings: dict[str, Any], words: str
+) -> None:
+    touch(tmp_path / "shapes", "a/1.jpg", "b/2.jpg")
+    with pytest.raises(ConfigError, match=words):
+        read_images(tmp_path / "shapes", ReadConfig(**settings))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there can names be any bytes")
+def test_names_that_are_not_unicode_are_read_where_nothing_is_labelled(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9.jpg")
+    folder = tmp_path / "a"
+    folder.mkdir()
+    (folder / odd).write_bytes(b"")
+    for data in (folder, [folder], [folder / odd]):
+        found = read_images(data, labelled=False)
+        assert [found.path(i).name for i in range(len(found))] == [odd]
+        assert found.problems == ()

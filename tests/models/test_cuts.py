@@ -5,12 +5,21 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import timm
 import torch
 from timm.layers import StdConv2dSame
 from torch import nn
+from torchvision import models
 
 from bowerbird.errors import ModelError
-from bowerbird.models.cuts import INPUT, classifier_name, fold_batch_norm, trace
+from bowerbird.models.cuts import (
+    INPUT,
+    Traced,
+    classifier_name,
+    classifier_names,
+    fold_batch_norm,
+    trace,
+)
 from bowerbird.models.networks import create_model
 
 FAMILIES: dict[str, tuple[int, dict[str, Any]]] = {
@@ -63,27 +72,196 @@ def test_prefix_and_suffix_make_the_network(name: str) -> None:
     assert traced.stages[-1].name == classifier_name(network.module)
 
 
+def on_meta(name: str, **arguments: Any) -> nn.Module:
+    """A timm or torchvision network without values."""
+    with torch.device("meta"):
+        if name.startswith("torchvision:"):
+            found: nn.Module = models.get_model(name.removeprefix("torchvision:"), weights=None)
+        else:
+            found = timm.create_model(name, **arguments)
+    return found.eval()
+
+
+def numbered(name: str, last: int) -> str:
+    return " ".join(f"{name}.{number}" for number in range(last + 1))
+
+
 @pytest.mark.parametrize(
     ("name", "stages"),
     [
         ("resnet18", "conv1 layer1 layer2 layer3 layer4 fc"),
-        ("test_convnext", "stem stages.0 stages.1 stages.2 stages.3 head.fc"),
+        ("resnet101", "conv1 layer1 layer2 layer3 layer4 fc"),
+        ("torchvision:resnet101", "conv1 layer1 layer2 layer3 layer4 fc"),
+        ("convnext_atto", f"stem {numbered('stages', 3)} head.fc"),
+        ("tf_efficientnet_lite0", f"conv_stem {numbered('blocks', 6)} conv_head classifier"),
+        ("vit_tiny_patch16_224", f"patch_embed {numbered('blocks', 11)} head"),
+        ("deit_tiny_distilled_patch16_224", f"patch_embed {numbered('blocks', 11)} head"),
+        ("vit_small_patch16_dinov3", f"patch_embed {numbered('blocks', 11)} head"),
+        ("swin_tiny_patch4_window7_224", f"patch_embed {numbered('layers', 3)} head.fc"),
+        ("levit_128s", f"stem {numbered('stages', 2)} head.linear"),
+        ("repvit_m1", f"stem {numbered('stages', 3)} head.head.l"),
+        ("pit_ti_224", f"patch_embed {numbered('transformers', 2)} head"),
+        ("regnetx_002", "stem s1 s2 s3 s4 head.fc"),
+        ("tresnet_m", "body.conv1 body.layer1 body.layer2 body.layer3 body.layer4 head.fc"),
+        ("hgnetv2_b0", f"stem {numbered('stages', 3)} head.last_conv head.fc"),
+        ("volo_d1_224", f"patch_embed {numbered('network', 4)} {numbered('post_network', 1)} head"),
         (
-            "torchvision:resnet18",
-            "conv1 layer1 layer2 layer3 layer4 fc",
+            "densenet121",
+            "features.conv0 features.denseblock1 features.transition1 features.denseblock2 "
+            "features.transition2 features.denseblock3 features.transition3 features.denseblock4 "
+            "classifier",
         ),
         (
-            "tf_efficientnet_lite0",
-            "conv_stem blocks.0 blocks.1 blocks.2 blocks.3 blocks.4 blocks.5 blocks.6 conv_head "
-            "classifier",
+            "torchvision:alexnet",
+            "features.0 features.3 features.6 features.8 features.10 classifier.1 classifier.4 "
+            "classifier.6",
+        ),
+        ("torchvision:maxvit_t", f"stem {numbered('blocks', 3)} classifier.3 classifier.5"),
+        (
+            "torchvision:vit_b_32",
+            " ".join(
+                (
+                    "conv_proj",
+                    *(f"encoder.layers.encoder_layer_{n}" for n in range(12)),
+                    "heads.head",
+                )
+            ),
         ),
     ],
 )
-def test_stages_have_sensible_names(name: str, stages: str) -> None:
-    traced = trace(create_model(name, weights="none").module)
+def test_stages_are_what_a_person_would_name(name: str, stages: str) -> None:
+    traced = trace(on_meta(name, **({} if ":" in name else {"num_classes": 5})))
     assert [stage.name for stage in traced.stages] == stages.split()
     assert traced.before_classifier() == traced.stages[-2].cut
     assert {stage.cut for stage in traced.stages} <= set(traced.cuts)
+
+
+@pytest.mark.parametrize(
+    ("name", "classifiers"),
+    [
+        ("resnet18", ("fc",)),
+        ("deit_tiny_distilled_patch16_224", ("head", "head_dist")),
+        ("levit_128s", ("head.linear", "head_dist.linear")),
+        ("volo_d1_224", ("head", "aux_head")),
+        ("torchvision:squeezenet1_1", ("classifier.1",)),
+    ],
+)
+def test_the_last_stage_holds_all_classifiers(name: str, classifiers: tuple[str, ...]) -> None:
+    module = on_meta(name)
+    assert classifier_names(module) == classifiers
+    assert classifier_name(module) == classifiers[0]
+    *before, last = trace(module).stages
+    assert all(last.holds(f"{path}.weight") for path in classifiers)
+    assert not any(stage.holds(f"{path}.weight") for stage in before for path in classifiers)
+
+
+def test_a_suffix_holds_nothing_that_it_does_not_use() -> None:
+    traced = trace(on_meta("vit_tiny_patch16_224", num_classes=5))
+    prefix, suffix = traced.split(traced.stages[3].cut)
+    held = {name for name, _ in suffix.named_parameters()}
+    assert {name.partition(".")[0] for name in held} == {"blocks", "norm", "head"}
+    before = {name for name, _ in prefix.named_parameters()}
+    assert {"cls_token", "pos_embed"} <= before
+    assert not before & held
+
+
+class Dropped(nn.Module):
+    """Adds something while it trains."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + torch.rand_like(x) if self.training else x
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.drop = nn.Conv2d(3, 3, 1), Dropped()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.drop(self.conv(x))
+
+
+def test_a_cut_has_the_same_name_in_training_and_evaluation() -> None:
+    """Else features cached in one mode would go into another place in the other."""
+    module = nn.Sequential(
+        Residual(), Residual(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2)
+    )
+    evaluation, training = trace(module.eval()), trace(module.train())
+    assert evaluation.cuts == ("_0_add", "_1_add", "_2", "_3", "_4")
+    for cut in evaluation.cuts:
+        one, other = (dict(t.suffix(cut).named_parameters()) for t in (evaluation, training))
+        assert one.keys() == other.keys()
+
+
+@pytest.mark.parametrize("name", ["focalnet_tiny_srf", "nextvit_small"])
+def test_stages_are_the_same_in_training_and_evaluation(name: str) -> None:
+    module = on_meta(name, num_classes=5)
+    evaluation, training = trace(module), trace(module.train())
+    assert evaluation.stages == training.stages
+    assert evaluation.cuts == training.cuts
+
+
+class Chunks(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 1), nn.Linear(2, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        one, other = self.conv(x).chunk(2, dim=1)
+        return self.fc((one * other).mean((2, 3)))
+
+
+def test_a_tuple_is_no_place_to_cut() -> None:
+    assert trace(Chunks()).cuts == ("conv", "mul", "mean", "fc")
+
+
+class Grid(nn.Module):
+    """Needs the height of its first value at the end, as XCiT and PiT do."""
+
+    def __init__(self, img_size: int | None) -> None:
+        super().__init__()
+        if img_size is not None:
+            self.img_size = (img_size, img_size)
+        self.a, self.b, self.c = (nn.Conv2d(3, 3, 1) for _ in range(3))
+        self.fc = nn.Linear(3, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.a(x)
+        count, channels, height, _ = x.shape
+        table = torch.arange(height) / height
+        x = self.b(x).flatten(2)
+        x = x.reshape(count, channels, height, -1) + table.view(1, 1, -1, 1)
+        return self.fc(self.c(x).mean((2, 3)) / height)
+
+
+def composed(traced: Traced, module: nn.Module, images: torch.Tensor) -> list[str]:
+    """Cuts where prefix and suffix together are not the network."""
+    with torch.inference_mode():
+        whole = module(images)
+        parts = {cut: traced.split(cut) for cut in traced.cuts}
+        return [c for c, (one, two) in parts.items() if not torch.equal(two(one(images)), whole)]
+
+
+def test_sizes_are_no_hindrance_where_the_image_size_is_stated() -> None:
+    plain, stated = (trace(Grid(size).eval()) for size in (None, 8))
+    assert plain.cuts == ("a", "truediv_1", "fc")
+    assert [stage.name for stage in plain.stages] == ["a", "c", "fc"]
+    assert stated.cuts == ("a", "b", "flatten", "reshape", "add", "c", "mean", "truediv_1", "fc")
+    assert [stage.name for stage in stated.stages] == ["a", "b", "c", "fc"]
+    for count in (1, 5):
+        assert composed(stated, stated.graph, torch.randn(count, 3, 8, 8)) == []
+
+
+def test_a_suffix_with_sizes_refuses_other_images() -> None:
+    prefix, suffix = trace(Grid(8).eval()).split("a")
+    with pytest.raises(ModelError, match=r"cut for values of \(3, 8, 8\).*Found \(3, 6, 6\)"):
+        suffix(prefix(torch.randn(2, 3, 6, 6)))
+
+
+def test_a_wrongly_stated_image_size_does_no_harm() -> None:
+    module = Grid(8).eval()
+    module.img_size = (-1, 8)
+    assert trace(module).cuts == ("a", "truediv_1", "fc")
 
 
 class Skip(nn.Module):
@@ -105,8 +283,9 @@ def test_a_skip_connection_leaves_exactly_the_expected_cuts() -> None:
     traced = trace(Skip().eval())
     assert traced.cuts == ("a", "add", "c", "mean", "fc")
     assert [(s.name, s.cut, s.modules) for s in traced.stages] == [
-        ("a", "add", ("a", "b")),  # the sum has no weights of its own
-        ("c", "mean", ("c",)),
+        ("a", "a", ("a",)),
+        ("b", "add", ("b",)),  # the sum has no weights of its own
+        ("c", "mean", ("c",)),  # neither has the average
         ("fc", "fc", ("fc",)),
     ]
 
@@ -209,10 +388,9 @@ class TwoInputs(nn.Module):
         (TwoInputs, "takes more than one input"),
         (lambda: nn.Sequential(nn.ReLU()), "no linear layer to use as classifier"),
         (lambda: nn.Sequential(nn.Linear(3, 3)), "can't be cut before its classifier '0'"),
-        (
-            lambda: create_model("deit_tiny_distilled_patch16_224", weights="none").module,
-            "several classifiers. Choose another network",
-        ),
+        (lambda: on_meta("crossvit_tiny_240"), "classifier 'head.0'.*Choose another network"),
+        (lambda: on_meta("efficientvim_m1"), "classifier 'heads.0'.*several classifiers"),
+        (lambda: on_meta("vit_tiny_patch16_224", num_classes=0), "at 'head': give --num-classes"),
     ],
 )
 def test_what_cannot_be_cut_is_refused(make: Callable[[], nn.Module], words: str) -> None:

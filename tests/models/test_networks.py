@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,18 @@ import pytest
 import timm
 import torch
 from timm.data import create_transform, resolve_model_data_config
-from torchvision import models
 
-from bowerbird.config import Preprocess
+from bowerbird.config import NetworkConfig, Preprocess
 from bowerbird.data.images import load_input
-from bowerbird.errors import ModelError, RunError, WeightsError
-from bowerbird.models.networks import Network, create_model, load_network, save_network
+from bowerbird.errors import ConfigError, ModelError, RunError, WeightsError
+from bowerbird.features.extraction import to_network
+from bowerbird.models.networks import (
+    Network,
+    create_model,
+    from_config,
+    load_network,
+    save_network,
+)
 from bowerbird.models.weights import fingerprint
 from drawing import draw
 
@@ -66,6 +71,129 @@ def test_a_network_comes_back_from_its_folder(
     assert not any(part.training for part in loaded.module.modules())
     assert repr(loaded).startswith(f"Network({name}, ")
     json.dumps(loaded.to_dict())
+
+
+STRUCTURES: list[tuple[str, dict[str, Any]]] = [
+    ("test_resnet", {"head": "16,8", "head_dropout": 0.3}),
+    ("test_resnet", {"head": "cosine"}),
+    ("test_resnet", {"head_dropout": 0.3}),
+    ("test_resnet", {"channels": 1}),
+    ("test_vit", {"channels": 4, "image_size": 64, "head": "cosine", "head_dropout": 0.1}),
+    ("test_resnet", {"surgery": ["append layer1 Conv2d(_, 32, 1)", "replace layer4 Identity()"]}),
+    (
+        "test_resnet",
+        {"surgery": ["insert fc BatchNorm1d(_)"], "head": "8", "channels": 1, "image_size": 48},
+    ),
+    ("test_resnet", {"surgery": ["append fc Softmax(dim=1)"]}),
+    # without pooling the size of the image counts
+    (
+        "test_resnet",
+        {"surgery": ["replace global_pool Flatten()", "append fc Tanh()"], "image_size": 48},
+    ),
+    ("torchvision:squeezenet1_1", {"image_size": 64, "channels": 4, "head": "16"}),
+    (
+        "torchvision:squeezenet1_1",
+        {"image_size": 64, "head": "cosine", "surgery": ["cut features.9"]},
+    ),
+    ("torchvision:googlenet", {"image_size": 64, "channels": 1, "head": "8"}),
+    (
+        "deit_tiny_distilled_patch16_224",
+        {"image_size": 32, "embed_dim": 24, "depth": 1, "num_heads": 2, "head": "8"},
+    ),
+    (
+        "deit_tiny_distilled_patch16_224",
+        {"image_size": 32, "embed_dim": 24, "depth": 1, "num_heads": 2},
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "more"), STRUCTURES)
+def test_every_structure_comes_back_with_the_same_scores(
+    tmp_path: Path, name: str, more: dict[str, Any]
+) -> None:
+    network = small(name, seed=3, **more)
+    save_network(network, tmp_path / "model", CLASSES)
+    facts = json.loads((tmp_path / "model" / "bowerbird.json").read_text())
+    assert facts["channels"] == network.channels == more.get("channels", 3)
+    assert facts["head"] == more.get("head", "linear")
+    assert "_" not in "".join(facts["surgery"]).replace("_pool", "")
+    loaded, _ = load_network(tmp_path / "model")
+    assert repr(loaded.module) == repr(network.module)
+    assert loaded.to_dict() == network.to_dict()
+    assert fingerprint(loaded.module) == fingerprint(network.module)
+    images = torch.randn(2, network.channels, *network.preprocess.input_size)
+    assert torch.equal(outputs(loaded, images), outputs(network, images))
+    assert not any(part.training for part in loaded.module.modules())
+
+
+def test_one_operation_needs_no_list() -> None:
+    assert small(surgery="append layer1 ReLU()").surgery == ("append layer1 ReLU()",)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_scores_of_an_image_file_are_the_same_after_loading(tmp_path: Path, channels: int) -> None:
+    draw(0, size=60).save(tmp_path / "a.png")
+    network = small(channels=channels, head="8", image_size=32)
+    save_network(network, tmp_path / "model", CLASSES)
+    loaded, _ = load_network(tmp_path / "model")
+
+    def scores(one: Network) -> torch.Tensor:
+        pixels = load_input(tmp_path / "a.png", one.preprocess)
+        assert pixels.shape == (32, 32, channels)
+        return outputs(one, to_network(pixels[np.newaxis], one.preprocess, torch.device("cpu")))
+
+    assert torch.equal(scores(loaded), scores(network))
+
+
+def test_a_description_from_before_there_were_structures_still_loads(tmp_path: Path) -> None:
+    network = small()
+    save_network(network, tmp_path, CLASSES)
+    facts = json.loads((tmp_path / "bowerbird.json").read_text())
+    old = {k: v for k, v in facts.items() if k not in ("channels", "surgery", "head")}
+    del old["head_dropout"]
+    (tmp_path / "bowerbird.json").write_text(json.dumps(old))
+    images = torch.randn(2, 3, 64, 64)
+    assert torch.equal(outputs(load_network(tmp_path)[0], images), outputs(network, images))
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_plain_timm_loads_other_channels_as_they_are(tmp_path: Path, channels: int) -> None:
+    network = small(channels=channels)
+    save_network(network, tmp_path, CLASSES)
+    theirs = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
+    images = torch.randn(2, channels, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(theirs(images), outputs(network, images))
+    again = create_model(f"local-dir:{tmp_path}")
+    assert again.channels == channels
+    assert again.preprocess == network.preprocess
+    assert torch.equal(outputs(again, images), outputs(network, images))
+
+
+def test_plain_timm_loads_two_classifiers(tmp_path: Path) -> None:
+    more = {"image_size": 32, "embed_dim": 24, "depth": 1, "num_heads": 2}
+    network = small("deit_tiny_distilled_patch16_224", **more)
+    save_network(network, tmp_path, CLASSES)
+    theirs = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
+    images = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        assert torch.equal(theirs(images), outputs(network, images))
+    other = create_model(f"local-dir:{tmp_path}", num_classes=5)
+    assert outputs(other, images).shape == (2, 5)
+
+
+@pytest.mark.parametrize(
+    "more", [{"head": "8"}, {"head_dropout": 0.1}, {"surgery": ["append layer1 ReLU()"]}]
+)
+def test_a_changed_network_is_no_starting_point_by_name(
+    tmp_path: Path, more: dict[str, Any]
+) -> None:
+    save_network(small(**more), tmp_path, CLASSES)
+    with pytest.raises(ModelError, match=r"was changed .*Load it with bowerbird.load_network"):
+        create_model(f"local-dir:{tmp_path}")
+    (tmp_path / "bowerbird.json").write_text("[]")
+    with pytest.raises(RunError, match="can't be read"):
+        create_model(f"local-dir:{tmp_path}")
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "tf_efficientnet_lite0"])
@@ -175,6 +303,17 @@ def test_a_damaged_folder_is_a_damaged_run(tmp_path: Path, name: str, damage: st
         ("preprocess", {"crop_pct": 7}),
         ("weights", {}),
         ("weights", "x"),
+        ("channels", 4),
+        ("channels", 0),
+        ("channels", "3"),
+        ("head", "8"),
+        ("head", 8),
+        ("head", "magic"),
+        ("head_dropout", 2),
+        ("surgery", ["cut nowhere"]),
+        ("surgery", ["replace layer4 Identity()"]),
+        ("surgery", "cut layer1"),
+        ("surgery", [3]),
     ],
 )
 def test_a_changed_description_is_never_believed(tmp_path: Path, key: str, value: Any) -> None:
@@ -271,6 +410,8 @@ def test_a_name_like_nothing(name: str) -> None:
     [
         ({"num_classes": 0}, "at least one class. Found: num_classes=0"),
         ({"num_classes": -3}, "at least one class"),
+        ({"channels": 0}, "at least one input channel. Found: channels=0"),
+        ({"features_only": True}, "test_resnet doesn't take these arguments"),
         ({"foo": 1}, "test_resnet doesn't take these arguments: .*foo"),
         ({"act_layer": torch.nn.GELU}, "must be plain values.*by name"),
         ({"block": "no such block"}, "test_resnet "),
@@ -280,6 +421,48 @@ def test_impossible_arguments(arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(ModelError, match=words):
         small(**arguments)
     assert issubclass(WeightsError, ModelError)
+
+
+def test_the_settings_name_a_network() -> None:
+    config = NetworkConfig(
+        model="test_resnet",
+        pretrained=False,
+        image_size=48,
+        channels=1,
+        model_arg=("global_pool=max", "drop_rate=0.2"),
+        head="8",
+        head_dropout=0.25,
+        surgery=("append layer1 BatchNorm2d(_)",),
+    )
+    network = from_config(config, 3, seed=4)
+    expected = small(
+        image_size=48,
+        channels=1,
+        global_pool="max",
+        drop_rate=0.2,
+        head="8",
+        head_dropout=0.25,
+        surgery=["append layer1 BatchNorm2d(32)"],
+        seed=4,
+    )
+    assert network.to_dict() == expected.to_dict()
+    assert fingerprint(network.module) == fingerprint(expected.module)
+    assert network.surgery == ("append layer1 BatchNorm2d(32)",)
+    assert from_config(NetworkConfig(model="test_resnet", weights="none"), None, 0).num_classes > 3
+
+
+@pytest.mark.parametrize("more", [{"channels": 7}, {"channels": 2}, {"model_arg": ("in_chans=5",)}])
+def test_settings_for_image_files_take_no_other_channels(more: dict[str, Any]) -> None:
+    config = NetworkConfig(model="test_resnet", weights="none", **more)
+    with pytest.raises(ConfigError, match=r"1 channel \(grey\), 3 \(colour\) or 4"):
+        from_config(config, 3, seed=0)
+
+
+@pytest.mark.parametrize("name", ["num_classes", "seed", "weights", "head", "channels"])
+def test_what_has_a_setting_of_its_own_is_no_argument(name: str) -> None:
+    config = NetworkConfig(model="test_resnet", weights="none", model_arg=(f"{name}=3",))
+    with pytest.raises(ConfigError, match=f"model_arg can't set {name}"):
+        from_config(config, 3, seed=0)
 
 
 def test_networks_of_torchvision_with_a_fixed_size_say_so() -> None:
@@ -305,19 +488,6 @@ def test_pretrained_googlenet_keeps_its_own_input_scaling_when_it_is_loaded_agai
     loaded, _ = load_network(tmp_path / "m")
     images = torch.randn(1, 3, 64, 64)
     assert torch.equal(outputs(loaded, images), outputs(network, images))
-
-
-@pytest.mark.parametrize("short", models.list_models(module=models))
-def test_torchvision_preprocessing_is_torchvisions(short: str) -> None:
-    from bowerbird.models.networks import _torchvision_preprocess
-
-    weights = models.get_model_weights(short).DEFAULT
-    theirs, ours = weights.transforms(), _torchvision_preprocess(weights, None)
-    crop, resize = theirs.crop_size[0], theirs.resize_size[0]
-    assert ours.input_size == (crop, crop)
-    assert math.floor(crop / ours.crop_pct) == max(resize, crop)
-    assert ours.mean == tuple(theirs.mean)
-    assert ours.interpolation == theirs.interpolation.value
 
 
 def test_the_packaged_preprocessing_is_that_of_its_authors() -> None:

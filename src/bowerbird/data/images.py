@@ -1,4 +1,4 @@
-"""The one decoder: any image file becomes an upright RGB image, or an `ImageError`.
+"""The one decoder: any image file becomes an upright image, or an `ImageError`.
 
 Decisions:
 - JPEGs are scaled by 2, 4 or 8 while decoding, as long as the shorter side keeps
@@ -12,7 +12,8 @@ Decisions:
   the upper byte. 32-bit integers: as 16 bit where they fit into it, else from their own
   minimum to maximum. Floats: 0 to 1 where they lie in it, else their own minimum to
   maximum; NaN and infinities are black.
-- Transparency (alpha, or a transparent palette entry or colour) is laid over white.
+- One channel is luma, three are colour: transparency (alpha, or a transparent palette entry
+  or colour) is laid over white. Four are colour and alpha, 255 where a file has none.
 - CMYK, YCCK (also as Adobe writes it, inverted), Lab, palette and 1-bit: as Pillow
   converts them. Colour profiles are not applied.
 - Several frames (GIF, WebP, APNG, TIFF, MPO): the first.
@@ -41,7 +42,14 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from bowerbird.config import Preprocess
-from bowerbird.data.views import PLAIN, View, enumerate_views, to_input, working_size
+from bowerbird.data.views import (
+    PLAIN,
+    View,
+    enumerate_views,
+    pillow_mode,
+    to_input,
+    working_size,
+)
 from bowerbird.errors import ImageError
 
 __all__ = [
@@ -113,29 +121,34 @@ Box = tuple[float, float, float, float]
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
-def decode(source: Path | bytes, *, min_size: int | None = None) -> Image.Image:
-    """Decode a file, or its bytes, to an upright RGB image.
+def decode(source: Path | bytes, *, min_size: int | None = None, channels: int = 3) -> Image.Image:
+    """Decode a file, or its bytes, to an upright image.
 
     Args:
         source: path of the file, or what is in it.
         min_size: pixels that the shorter side is needed in; a JPEG much larger than that is
             scaled down while it is decoded. None decodes in full.
+        channels: 1 (grey), 3 (colour) or 4 (with alpha).
 
     Raises:
         ImageError: with the reason in a few words, without the path.
+        ConfigError: another number of channels.
     """
-    return _load(source, min_size)[0]
+    return _load(source, min_size, channels)[0]
 
 
 def load_input(
     source: Path | bytes, preprocess: Preprocess, view: View = PLAIN
 ) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Decode and bring to a network's input size: uint8 ``[H, W, 3]``, C-contiguous.
+    """Decode and bring to a network's input size: uint8 ``[H, W, C]``, C-contiguous.
+
+    C is the number of channels that `preprocess` has a mean for.
 
     Raises:
         ImageError: the image can't be decoded.
+        ConfigError: C is not 1, 3 or 4.
     """
-    image, box = _load(source, working_size(preprocess, view))
+    image, box = _load(source, working_size(preprocess, view), len(preprocess.mean))
     return to_input(image, preprocess, view, box=box)
 
 
@@ -160,20 +173,21 @@ def read_bytes(path: Path) -> bytes:
         raise ImageError(f"can't be read: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _load(source: Path | bytes, min_size: int | None) -> tuple[Image.Image, Box]:
+def _load(source: Path | bytes, min_size: int | None, channels: int) -> tuple[Image.Image, Box]:
+    mode = pillow_mode(channels)
     data = source if isinstance(source, bytes) else read_bytes(source)
     if not data:
         raise ImageError("empty file")
     try:
         with _QUIET:
-            return _decoded(data, min_size)
+            return _decoded(data, min_size, mode)
     except Image.DecompressionBombError as error:
         raise ImageError(_too_large(error)) from error
     except _DAMAGE as error:
         raise ImageError(_reason(error)) from error
 
 
-def _decoded(data: bytes, min_size: int | None) -> tuple[Image.Image, Box]:
+def _decoded(data: bytes, min_size: int | None, mode: str) -> tuple[Image.Image, Box]:
     image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
     width, height = image.size
     if width * height > PIXEL_LIMIT:
@@ -183,12 +197,12 @@ def _decoded(data: bytes, min_size: int | None) -> tuple[Image.Image, Box]:
     box = _draft(image, min_size)
     image.load()
     turn = _TURNS.get(_orientation(image))
-    rgb = _to_rgb(image)
+    upright = _with_alpha(image) if mode == "RGBA" else _to_rgb(image)
     if turn is not None:
-        box = _turned(box, rgb.size, turn)
-        rgb = rgb.transpose(turn)
-    rgb.info = {}
-    return rgb, box
+        box = _turned(box, upright.size, turn)
+        upright = upright.transpose(turn)
+    upright.info = {}
+    return (upright.convert(mode) if upright.mode != mode else upright), box
 
 
 def _draft(image: Image.Image, min_size: int | None) -> Box:
@@ -225,6 +239,10 @@ def _turned(box: Box, size: tuple[int, int], turn: Image.Transpose) -> Box:
         Image.Transpose.ROTATE_90: (down, mirrored),
     }[turn]
     return (x[0], y[0], x[1], y[1])
+
+
+def _with_alpha(image: Image.Image) -> Image.Image:
+    return (image if image.has_transparency_data else _to_rgb(image)).convert("RGBA")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

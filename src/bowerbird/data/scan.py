@@ -5,7 +5,8 @@ Decisions:
 - Hidden files and folders and what operating systems leave behind (``Thumbs.db``,
   ``__MACOSX``) are passed over, a hidden folder counting once.
 - Links to files and folders are followed, except to a folder that the link lies in.
-- Names that are not valid Unicode can't be written into a manifest: they are problems.
+- Names that are not valid Unicode can't be written into a manifest: they are problems,
+  unless there will be none.
 
 Nothing here knows of classes. It only lists names: 100,000 take well under a second.
 """
@@ -21,6 +22,7 @@ from pathlib import Path
 from bowerbird.data.dataset import Problem
 from bowerbird.data.images import IMAGE_EXTENSIONS
 from bowerbird.errors import DataError
+from bowerbird.storage import readable
 
 __all__ = ["TABLE_EXTENSIONS", "Listing", "is_hidden", "is_image", "list_folder", "scan"]
 
@@ -50,8 +52,12 @@ class Listing:
     ignored: Counter[str] = field(default_factory=Counter)
 
 
-def scan(root: Path) -> Listing:
+def scan(root: Path, *, any_name: bool = False) -> Listing:
     """List everything below `root`.
+
+    Args:
+        root: the folder.
+        any_name: whether names that are not valid Unicode count as images, too.
 
     Raises:
         DataError: `root` itself can't be listed.
@@ -68,6 +74,8 @@ def scan(root: Path) -> Listing:
             listing.ignored["folder that can't be read"] += 1
             continue
         pending += _sorted_out(entries, folder, trail, listing)
+    if not any_name:
+        _refuse_odd_names(listing)
     listing.images.sort()
     listing.folders.sort()
     listing.tables.sort()
@@ -124,17 +132,19 @@ def _real(entry: os.DirEntry[str], trail: tuple[str, ...]) -> str | None:
 def _file(path: str, name: str, listing: Listing) -> None:
     ending = _ending(name)
     if ending in IMAGE_EXTENSIONS:
-        try:
-            path.encode("utf-8")
-        except UnicodeEncodeError:
-            readable = path.encode("utf-8", "backslashreplace").decode()
-            listing.problems.append(Problem(readable, "name is not valid Unicode"))
-        else:
-            listing.images.append(path)
+        listing.images.append(path)
     elif ending in TABLE_EXTENSIONS and path == name:
         listing.tables.append(name)
     else:
         listing.ignored[f"other file type ({ending or 'no ending'})"] += 1
+
+
+def _refuse_odd_names(listing: Listing) -> None:
+    names = [(path, readable(path)) for path in listing.images]
+    listing.images = [path for path, told in names if told == path]
+    listing.problems += [
+        Problem(told, "name is not valid Unicode") for path, told in names if told != path
+    ]
 
 
 def _ending(name: str) -> str:

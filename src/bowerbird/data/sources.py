@@ -17,6 +17,7 @@ Decisions:
   brought to Unicode NFC, and line breaks in them become spaces.
 - Samples are sorted by path; a list of paths keeps its order.
 - An image named twice counts once; if its label or split differs, it is left out.
+- Names that are not valid Unicode are read as they are where nothing is labelled.
 - Nothing is opened here but tables, and nothing is ever written.
 """
 
@@ -36,7 +37,8 @@ from bowerbird.data.dataset import Dataset, Problem, Sample, split_named
 from bowerbird.data.locate import IMAGE_FOLDERS, Located, locate
 from bowerbird.data.scan import TABLE_EXTENSIONS, Listing, is_image, scan
 from bowerbird.data.tables import Table, read_table
-from bowerbird.errors import DataError
+from bowerbird.errors import ConfigError, DataError
+from bowerbird.storage import readable
 
 __all__ = ["class_order", "read_images"]
 
@@ -70,12 +72,17 @@ def read_images(
         labelled: whether labels are needed; without, `classes` is empty and targets are None.
 
     Raises:
+        ConfigError: `config` names what only a table has, and there is none.
         DataError: there is nothing there, or no labels, or fewer than two classes.
     """
     config = config or ReadConfig()
     if not isinstance(data, (str, Path)):
         return _from_list(data, labelled)
     path = Path(os.path.abspath(Path(data).expanduser()))  # noqa: PTH100
+    if labelled and readable(path) != str(path):
+        raise DataError(
+            f"The name {readable(path)} is not valid Unicode and can't be written down. Rename it."
+        )
     if path.is_dir():
         return _from_folder(path, config, labelled)
     if not path.is_file():
@@ -120,7 +127,7 @@ def _from_list(data: Sequence[str | Path], labelled: bool) -> Dataset:
     for path in paths:
         name = path.relative_to(root).as_posix()
         if path.is_dir():
-            listing = scan(path)
+            listing = scan(path, any_name=True)
             ignored += listing.ignored
             problems += listing.problems
             names += [f"{name}/{image}" for image in listing.images]
@@ -128,25 +135,19 @@ def _from_list(data: Sequence[str | Path], labelled: bool) -> Dataset:
             names.append(name)
         else:
             problems.append(Problem(name, "file not found"))
-    distinct = dict.fromkeys(name for name in names if _is_unicode(name, problems))
-    ignored["listed twice"] += len(names) - len(set(names))
+    distinct = dict.fromkeys(names)
+    ignored["listed twice"] += len(names) - len(distinct)
     samples = tuple(Sample(name) for name in distinct)
     return Dataset(root, samples, (), tuple(problems), dict(+ignored))
 
 
-def _is_unicode(name: str, problems: list[Problem]) -> bool:
-    readable = name.encode("utf-8", "backslashreplace").decode()
-    if readable != name:
-        problems.append(Problem(readable, "name is not valid Unicode"))
-    return readable == name
-
-
 def _from_folder(root: Path, config: ReadConfig, labelled: bool) -> Dataset:
-    listing = scan(root)
+    listing = scan(root, any_name=not labelled)
     if labelled:
         return _labelled_folder(listing, config)
     if not listing.images:
-        raise DataError(f"There are no images in {root}.{_passed_over(listing.ignored)}")
+        words = readable(root)
+        raise DataError(f"There are no images in {words}.{_passed_over(listing.ignored)}")
     samples = tuple(Sample(path) for path in listing.images)
     return Dataset(root, samples, (), tuple(listing.problems), dict(listing.ignored))
 
@@ -157,9 +158,16 @@ def _labelled_folder(listing: Listing, config: ReadConfig) -> Dataset:
     if tables:
         root = _image_root(listing.root, config)
         return _from_tables(root, tables, labelled=True, ignored=unused)
-    told = config.image_column or config.label_column or config.image_root
+    told = [name for name, value in config if value is not None]
     if mistake and (told or not _looks_sorted(listing)):
         raise mistake
+    if told:
+        options = " and ".join("--" + name.replace("_", "-") for name in told)
+        raise ConfigError(
+            f"{options} {'are' if len(told) > 1 else 'is'} for a table of images and labels, and "
+            f"{listing.root} holds none: its folders are the classes. Name the table as the data, "
+            f"or leave out {options}."
+        )
     found = _from_class_folders(listing)
     return _labelled(listing.root, found, listing.problems, listing.ignored + unused, listing)
 

@@ -8,6 +8,9 @@ Decisions:
 - A view is enumerated, not random: its name goes into cache keys, and the same name gives
   the same pixels for ever.
 - A shift stays inside the scaled image: it is clamped, not padded.
+- A network's number of channels is that of its mean: 1 is grey (luma, ITU-R 601-2), 3
+  colour, 4 colour and alpha. Alpha is scaled apart from the colours, which are those that
+  the file holds, also where they can't be seen.
 
 Decoding is in `images`; random augmentation and normalising are not here.
 """
@@ -24,10 +27,11 @@ from PIL import Image
 from bowerbird.config import Preprocess
 from bowerbird.errors import ConfigError
 
-__all__ = ["PLAIN", "View", "enumerate_views", "to_input", "working_size"]
+__all__ = ["PLAIN", "View", "enumerate_views", "pillow_mode", "to_input", "working_size"]
 
 _ZOOM = 1.15
 _SHIFT = 0.1
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,24 @@ def working_size(preprocess: Preprocess, view: View = PLAIN) -> int:
     return math.ceil(max(_scale_size(preprocess)) * max(1.0, view.zoom))
 
 
+def pillow_mode(channels: int) -> str:
+    """Pillow's word for images of 1, 3 or 4 channels.
+
+    Raises:
+        ConfigError: image files aren't read with any other number of channels.
+
+    >>> pillow_mode(1)
+    'L'
+    """
+    if channels not in _MODES:
+        raise ConfigError(
+            f"Image files are read with 1 channel (grey), 3 (colour) or 4 (with alpha), and the "
+            f"network's input has {channels}. Make it with --channels 1, 3 or 4, or give it "
+            "tensors of your own."
+        )
+    return _MODES[channels]
+
+
 def to_input(
     image: Image.Image,
     preprocess: Preprocess,
@@ -109,15 +131,33 @@ def to_input(
     *,
     box: tuple[float, float, float, float] | None = None,
 ) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Scale and crop to the input size: uint8 ``[H, W, 3]``, C-contiguous, writable.
+    """Scale and crop to the input size: uint8 ``[H, W, C]``, C-contiguous, writable.
 
     Args:
-        image: an RGB image, as `decode` returns it.
-        preprocess: input size, crop and interpolation.
+        image: as `decode` returns it; brought to as many channels as `preprocess` has.
+        preprocess: input size, crop, interpolation and channels.
         view: what to change about it.
         box: left, top, right, bottom of the part that is the picture; by default all of it.
+
+    Raises:
+        ConfigError: the network has another number of channels than 1, 3 or 4.
     """
-    fill = _fill(preprocess)
+    mode, fill = pillow_mode(len(preprocess.mean)), _fill(preprocess)
+    image = image if image.mode == mode else image.convert(mode)
+    if mode != "RGBA":
+        return _shaped(image, preprocess, view, box, fill)
+    colours = _shaped(image.convert("RGB"), preprocess, view, box, fill[:3])
+    alpha = _shaped(image.getchannel("A"), preprocess, view, box, fill[3:])
+    return np.concatenate([colours, alpha], axis=2)
+
+
+def _shaped(
+    image: Image.Image,
+    preprocess: Preprocess,
+    view: View,
+    box: tuple[float, float, float, float] | None,
+    fill: tuple[int, ...],
+) -> np.ndarray[Any, np.dtype[np.uint8]]:
     resample = Image.Resampling[preprocess.interpolation.upper()]
     if view.angle:
         image = image.rotate(view.angle, Image.Resampling.BICUBIC, fillcolor=fill)
@@ -136,10 +176,10 @@ def to_input(
         y0, y1 = row.source(top, bottom, scaled_height, image.height)
         cropped = image.resize((column.length, row.length), resample, (x0, y0, x1, y1))
     if cropped.size != (width, height):
-        canvas = Image.new("RGB", (width, height), fill)
+        canvas = Image.new(image.mode, (width, height), fill)
         canvas.paste(cropped, (column.margin, row.margin))
         cropped = canvas
-    pixels = np.array(cropped)
+    pixels = np.array(cropped).reshape(height, width, -1)
     return np.ascontiguousarray(pixels[:, ::-1]) if view.mirror else pixels
 
 
@@ -187,6 +227,5 @@ def _scaled(height: float, width: float, preprocess: Preprocess, zoom: float) ->
     return max(1, round(rows * zoom)), max(1, round(columns * zoom))
 
 
-def _fill(preprocess: Preprocess) -> tuple[int, int, int]:
-    levels = [round(255 * value) for value in preprocess.mean]
-    return (levels[0], levels[1], levels[2]) if len(levels) == 3 else (levels[0],) * 3
+def _fill(preprocess: Preprocess) -> tuple[int, ...]:
+    return tuple(round(255 * value) for value in preprocess.mean)

@@ -147,7 +147,7 @@ class Extractor:
         )
 
     def __call__(self, pixels: npt.NDArray[np.uint8]) -> torch.Tensor:
-        """Activations [N, *shape] of N ≤ batch inputs [N, H, W, 3]."""
+        """Activations [N, *shape] of N ≤ batch inputs [N, H, W, C]."""
         count = len(pixels)
         if count < self.batch:
             padding = [(0, self.batch - count), (0, 0), (0, 0), (0, 0)]
@@ -158,8 +158,9 @@ class Extractor:
         return values[:count].cpu().contiguous()
 
     def _example(self) -> torch.Tensor:
-        height, width = self.network.preprocess.input_size
-        pixels = np.random.default_rng(0).integers(0, 256, (self.batch, height, width, 3), np.uint8)
+        known = self.network.preprocess
+        shape = (self.batch, *known.input_size, len(known.mean))
+        pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
         wide = to_network(pixels, self.network.preprocess, self.device)
         return wide.to(_DTYPES[self.precision])
 

