@@ -13,7 +13,19 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-COMMANDS = ("", "train", "resume", "evaluate", "predict", "report", "models", "demo", "cache")
+COMMANDS = (
+    "",
+    "train",
+    "find-rate",
+    "resume",
+    "evaluate",
+    "predict",
+    "report",
+    "models",
+    "summary",
+    "demo",
+    "cache",
+)
 
 
 def cli_page() -> str:

@@ -3,6 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("untimed", deadline=None)  # machines are busy at times
+settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,9 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,9 @@ from bowerbird import storage
 from bowerbird.config import Recipe, TrainConfig
 from bowerbird.data.dataset import Dataset, Problem, Sample
 from bowerbird.data.splits import Split
-from bowerbird.errors import RunError
-from bowerbird.runs import HISTORY_COLUMNS, Run, create_run, load_run, new_folder
+from bowerbird.errors import CacheError, RunError
+from bowerbird.progress import log_to
+from bowerbird.runs import HISTORY_COLUMNS, Run, check_free, create_run, load_run, new_folder
 
 SAMPLES = (
     Sample("a/1.png", 0, "train", None),
@@ -219,3 +223,135 @@ def test_a_damaged_environment_is_named(run: Run, damage: bytes) -> None:
 def test_an_unfinished_run_has_no_network(run: Run) -> None:
     with pytest.raises(RunError, match=r"interrupted. Go on with: bowerbird resume"):
         run.network()
+
+
+# One process at a time
+
+
+HOLDER = """
+import sys, time
+from bowerbird.runs import load_run
+with load_run(sys.argv[1]).locked():
+    print("locked", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def holder(run: Run) -> Iterator[subprocess.Popen[str]]:
+    """Another process that trains the run."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(run.path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "locked\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_two_processes_do_not_train_one_run(run: Run, holder: subprocess.Popen[str]) -> None:
+    words = rf"{run.path} is being trained by another process \(number {holder.pid}\)"
+    with pytest.raises(RunError, match=words) as caught, run.locked():
+        pytest.fail("two at a time")
+    assert f"bowerbird resume {run.path}" in str(caught.value)
+
+
+def test_a_killed_process_leaves_no_lock(run: Run, holder: subprocess.Popen[str]) -> None:
+    holder.kill()
+    holder.wait()
+    with run.locked():
+        assert (run.state / "lock").read_text() == str(os.getpid())
+
+
+def test_a_lock_ends_with_its_block(run: Run) -> None:
+    for _ in range(2):
+        with pytest.raises(KeyError), run.locked():
+            raise KeyError
+    with run.locked(), pytest.raises(RunError, match="another process"), run.locked():
+        pytest.fail("not even in one process")
+
+
+def test_a_disk_that_cannot_lock_is_told_and_goes_on(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    def fail(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with log_to(tmp_path / "log.txt"), run.locked():
+        pass
+    assert "can't lock files (No locks available)" in (tmp_path / "log.txt").read_text()
+
+
+# A full disk
+
+
+def test_a_full_disk_names_the_way_to_go_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(RunError) as caught, run.resumable():
+        run.write_history([])
+    assert str(caught.value) == (
+        f"No space left while writing {run.path / 'history.csv'}. What was saved before is "
+        f"intact. Free some space. Then go on with: bowerbird resume {run.path}"
+    )
+
+
+def test_so_does_a_full_disk_of_the_cache_and_only_once(run: Run) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(CacheError) as caught, run.resumable(), run.resumable():
+        try:
+            raise RunError("No space") from full
+        except RunError as error:
+            raise CacheError("The cache is full. Free some space there.") from error
+    assert str(caught.value) == (
+        f"The cache is full. Free some space there. Then go on with: bowerbird resume {run.path}"
+    )
+
+
+def test_other_errors_pass(run: Run) -> None:
+    for error in (RunError("damaged"), CacheError("damaged"), KeyError("x")):
+        with pytest.raises(type(error)) as caught, run.resumable():
+            raise error
+        assert caught.value is error
+
+
+# Before any work
+
+
+def test_a_free_name_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    for out in (Path("new"), Path("empty"), tmp_path / "a" / "b", None):
+        check_free(out)
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+def test_a_folder_that_is_taken_or_in_the_way(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=f"never overwritten.*bowerbird resume {run.path}"):
+        check_free(run.path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="never overwritten"):
+        check_free(tmp_path / "file")
+    with pytest.raises(RunError, match=f"{tmp_path / 'file'} is a file.*--out"):
+        check_free(tmp_path / "file" / "run")
+
+
+def test_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(RunError, match=f"no permission in {tmp_path}. Choose a folder.*--out"):
+        check_free(tmp_path / "new" / "run")
+
+
+def test_a_command_with_an_odd_name_is_kept(
+    tmp_path: Path, dataset: Dataset, parts: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/bin/bowerbird", "train", "x", "--out", "caf\udce9"])
+    run = create_run(Recipe(), dataset, parts, tmp_path / "run")
+    assert run.environment()["command"][-1] == r"caf\udce9"

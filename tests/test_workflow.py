@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,17 +17,15 @@ import pytest
 import torch
 
 from bowerbird import workflow
-from bowerbird.config import ReadConfig, Recipe, SplitConfig, TrainConfig
-from bowerbird.errors import ConfigError, DataError, Interrupted
+from bowerbird.config import NetworkConfig, ReadConfig, Recipe, SplitConfig, TrainConfig
+from bowerbird.errors import CacheError, ConfigError, DataError, Interrupted, RunError
 from bowerbird.evaluation.results import Predictions
 from bowerbird.progress import log_to
 from bowerbird.runs import Run, load_run
 from drawing import draw_folder
 
-TINY = TrainConfig(
-    model="test_resnet", weights="none", image_size=32, offline=True, method="probe",
-    precision="float32", workers=1,
-)  # fmt: skip
+TINY = TrainConfig(method="probe", precision="float32", workers=1)
+NETWORK = NetworkConfig(model="test_resnet", weights="none", image_size=32, offline=True)
 
 
 @pytest.fixture(autouse=True)
@@ -46,11 +46,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A trained run; figures are left out, for time."""
     monkeypatch.setattr("bowerbird.report.of_run.write_report", lambda *_, **__: None)
-    return workflow.train(Recipe(data=str(data), train=TINY), tmp_path / "run")[0]
+    return workflow.train(Recipe(data=str(data), network=NETWORK, train=TINY), tmp_path / "run")[0]
 
 
 def test_from_a_folder_to_a_reported_run(data: Path, tmp_path: Path) -> None:
-    run, evaluations = workflow.train(Recipe(data=str(data), train=TINY), tmp_path / "run")
+    run, evaluations = workflow.train(
+        Recipe(data=str(data), network=NETWORK, train=TINY), tmp_path / "run"
+    )
     assert set(evaluations) == {"val", "test"}
     there = {path.name for path in run.path.iterdir()}
     assert there >= {
@@ -78,7 +80,7 @@ def test_without_a_test_split_only_validation_is_scored(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bowerbird.report.of_run.write_report", lambda *_, **__: None)
-    recipe = Recipe(data=str(data), train=TINY, split=SplitConfig(test=0))
+    recipe = Recipe(data=str(data), network=NETWORK, train=TINY, split=SplitConfig(test=0))
     assert set(workflow.train(recipe, tmp_path / "run")[1]) == {"val"}
 
 
@@ -98,10 +100,47 @@ def test_stopped_while_the_report_is_written(
     assert signal.getsignal(number) == before
 
 
+def test_a_full_disk_while_the_report_is_written(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (run.path / "predictions_test.csv").unlink()
+    monkeypatch.setattr(os, "fsync", full)
+    words = f"No space left.*go on with: bowerbird resume {run.path}$"
+    with pytest.raises((RunError, CacheError), match=words):
+        workflow.finish(run)
+
+
 def test_no_data(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No data is named"):
         workflow.train(Recipe(train=TINY), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_taken_folder_is_noticed_before_any_work(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine.txt").write_text("")
+    monkeypatch.setattr(workflow, "read_images", lambda *_: pytest.fail("read already"))
+    with pytest.raises(RunError, match=r"never overwritten.*--out"):
+        workflow.train(Recipe(data=str(data), network=NETWORK, train=TINY), tmp_path / "run")
+
+
+def test_a_folder_of_data_whose_name_is_not_unicode() -> None:
+    with pytest.raises(DataError, match=r"caf\\udce9 is not valid Unicode.*Rename it"):
+        workflow.train(Recipe(data="caf\udce9", network=NETWORK, train=TINY))
+
+
+def test_the_report_is_the_same_when_written_again(data: Path, tmp_path: Path) -> None:
+    """What training resolved is in both."""
+    settings = TINY.model_copy(update={"method": "finetune", "epochs": 1, "batch_size": 8})
+    recipe = Recipe(data=str(data), network=NETWORK, train=settings)
+    run, _ = workflow.train(recipe, tmp_path / "run")
+    pages = [run.path / "report.html", run.path / "README.md"]
+    first = [page.read_bytes() for page in pages]
+    workflow.finish(load_run(run.path))
+    assert [page.read_bytes() for page in pages] == first
 
 
 def test_paths_are_kept_whole(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,15 +152,17 @@ def test_paths_are_kept_whole(data: Path, tmp_path: Path, monkeypatch: pytest.Mo
     recipe = Recipe(
         data="labels.csv",
         read=ReadConfig(image_root=Path("shapes")),
-        train=TINY.model_copy(update={"weights": "weights.pth"}),
+        network=NETWORK.model_copy(update={"weights": "weights.pth"}),
+        train=TINY,
     )
     _, _, resolved = workflow.read_and_split(recipe)
     assert resolved.data == str(data.parent / "labels.csv")
     assert resolved.read.image_root == data
-    assert resolved.train.weights == str(data.parent / "weights.pth")
+    assert resolved.network.weights == str(data.parent / "weights.pth")
     for word in ("auto", "none"):
-        named = recipe.model_copy(update={"train": TINY.model_copy(update={"weights": word})})
-        assert workflow.read_and_split(named)[2].train.weights == word
+        network = NETWORK.model_copy(update={"weights": word})
+        named = recipe.model_copy(update={"network": network})
+        assert workflow.read_and_split(named)[2].network.weights == word
 
 
 def test_what_is_left_out_is_told(tmp_path: Path) -> None:
@@ -137,6 +178,29 @@ def test_what_is_left_out_is_told(tmp_path: Path) -> None:
     assert "1 × not an image" in log
     assert "Passed over: " in log
     assert len(parts.problems) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"method": "probe", "epochs": 3, "ema": 0.9}, "with --method probe: --epochs, --ema."),
+        ({"method": "probe", "views": 1}, ""),
+        ({"unfreeze_factor": 0.1}, "with these settings: --unfreeze-factor."),
+        ({"method": "gradual", "unfreeze_factor": 0.1}, ""),
+        ({"momentum": 0.5, "decay_rate": 0.5}, "these settings: --momentum, --decay-rate."),
+        ({"optimizer": "SGD", "momentum": 0.5, "schedule": "step", "decay_rate": 0.5}, ""),
+    ],
+)
+def test_settings_without_effect_are_told(
+    tmp_path: Path, settings: dict[str, Any], words: str
+) -> None:
+    (tmp_path / "log.txt").write_text("")
+    recipe = Recipe(data=str(tmp_path / "absent"), train=TrainConfig(**settings))
+    with log_to(tmp_path / "log.txt"), pytest.raises(DataError):
+        workflow.train(recipe, tmp_path / "run")
+    log = (tmp_path / "log.txt").read_text()
+    assert words in log
+    assert ("Without effect" in log) == bool(words)
 
 
 # Prediction
@@ -182,6 +246,65 @@ def test_predict_nothing(run: Run) -> None:
             workflow.predict(run.path, names)
 
 
+def test_an_empty_folder_is_told_and_the_rest_goes_on(run: Run, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    single = data / "square" / "square_003.jpg"
+    with log_to(tmp_path / "log.txt"):
+        workflow.predict(run.path, [tmp_path / "empty", single], tmp_path / "found.csv")
+    assert f"There are no images in {tmp_path / 'empty'}" in (tmp_path / "log.txt").read_text()
+    assert [row["path"] for row in rows_of(tmp_path / "found.csv")] == [str(single)]
+
+
+def test_empty_folders_only(run: Run, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(DataError, match=f"no images in {tmp_path / 'a'}.*{tmp_path / 'b'}"):
+        workflow.predict(run.path, [tmp_path / "a", tmp_path / "b"], tmp_path / "found.csv")
+    assert not (tmp_path / "found.csv").exists()
+
+
+def test_predict_holds_few_images_at_a_time(
+    run: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, parts = tmp_path / "whole.csv", tmp_path / "parts.csv"
+    (tmp_path / "bad.jpg").write_bytes(b"")
+    names = [data / "circle", data / "square", tmp_path / "bad.jpg", tmp_path / "absent.jpg"]
+    workflow.predict(run.path, names, whole)
+    sizes = []
+    made = Predictions.__post_init__
+
+    def seen(found: Predictions) -> None:
+        sizes.append(len(found.paths))
+        made(found)
+
+    monkeypatch.setattr(Predictions, "__post_init__", seen)
+    monkeypatch.setattr(workflow, "_CHUNK", 3)
+    workflow.predict(run.path, names, parts)
+    assert max(sizes) == 3
+    assert sum(sizes) == 20
+    assert parts.read_bytes() == whole.read_bytes()
+    assert len(rows_of(whole)) == 22
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there can names be any bytes")
+def test_files_and_folders_whose_names_are_not_unicode(
+    run: Run, data: Path, tmp_path: Path
+) -> None:
+    image = (data / "circle" / "circle_000.jpg").read_bytes()
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    folder.mkdir()
+    (folder / os.fsdecode(b"\xff.jpg")).write_bytes(image)
+    (folder / "bad\udcfe.jpg").write_bytes(b"")
+    for names in ([folder], sorted(folder.iterdir())):
+        workflow.predict(run.path, names, tmp_path / "found.csv")
+        rows = {row["path"]: row for row in rows_of(tmp_path / "found.csv")}
+        assert rows[rf"{tmp_path}/caf\udce9/\udcff.jpg"]["class"] == "circle"
+        assert rows[rf"{tmp_path}/caf\udce9/bad\udcfe.jpg"]["error"] == "empty file"
+    workflow.predict(run.path, [folder], tmp_path / "found.json", as_json=True)
+    found = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
+    assert {row["path"] for row in found} == {str(path) for path in folder.iterdir()}
+
+
 def test_predict_does_not_slow_down_with_the_square_of_the_images(
     run: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,7 +333,7 @@ def test_the_demo_trains_on_the_digits(tmp_path: Path, monkeypatch: pytest.Monke
         workflow.demo()
         recipe, out = asked[-1]
         assert out == tmp_path / name / "run"
-        assert recipe.train.offline
+        assert recipe.network.offline
     folder = Path(str(asked[0][0].data))
     counts = [len(list((folder / str(digit)).iterdir())) for digit in range(10)]
     assert sum(counts) == 1797

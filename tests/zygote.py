@@ -190,6 +190,7 @@ def _listen(note: Callable[[str], None]) -> None:
     from bowerbird import runs, storage
     from bowerbird.features.cache import Store
     from bowerbird.training import optim
+    from bowerbird.training.keeping import Keeper
 
     atomic: Any = storage.atomic
 
@@ -214,6 +215,7 @@ def _listen(note: Callable[[str], None]) -> None:
     storage.atomic = heard
     after(runs, "new_folder", "folder made")
     after(Store, "_write", "features kept")
+    after(Keeper, "drop_epochs", "epochs dropped")
     after(optim, "set_rate", "step")
 
 

@@ -14,7 +14,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bowerbird.config import Preprocess, ReadConfig, Recipe, SplitConfig, TrainConfig
+    from bowerbird.config import (
+        NetworkConfig,
+        Preprocess,
+        ReadConfig,
+        Recipe,
+        SplitConfig,
+        TrainConfig,
+    )
     from bowerbird.data.dataset import Dataset, Problem, Sample
     from bowerbird.data.sources import read_images
     from bowerbird.data.splits import Split, split
@@ -38,10 +45,11 @@ if TYPE_CHECKING:
     from bowerbird.report.of_run import write_report
     from bowerbird.runs import Run, load_run
     from bowerbird.training.fit import fit, resume
+    from bowerbird.training.rates import RateCurve, find_rate
     from bowerbird.workflow import demo, train
 
 _HOMES = {
-    "config": ("Preprocess", "ReadConfig", "Recipe", "SplitConfig", "TrainConfig"),
+    "config": ("NetworkConfig", "Preprocess", "ReadConfig", "Recipe", "SplitConfig", "TrainConfig"),
     "data.dataset": ("Dataset", "Problem", "Sample"),
     "data.sources": ("read_images",),
     "data.splits": ("Split", "split"),
@@ -65,6 +73,7 @@ _HOMES = {
     "report.of_run": ("write_report",),
     "runs": ("Run", "load_run"),
     "training.fit": ("fit", "resume"),
+    "training.rates": ("RateCurve", "find_rate"),
     "workflow": ("demo", "train"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -83,9 +92,11 @@ __all__ = [
     "Interrupted",
     "ModelError",
     "Network",
+    "NetworkConfig",
     "Predictions",
     "Preprocess",
     "Problem",
+    "RateCurve",
     "ReadConfig",
     "Recipe",
     "Run",
@@ -100,6 +111,7 @@ __all__ = [
     "demo",
     "evaluate",
     "extract",
+    "find_rate",
     "fit",
     "load_run",
     "predict",

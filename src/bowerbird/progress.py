@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -52,6 +53,7 @@ _logs: list[Path] = []
 
 def say(text: str) -> None:
     """Tell the person one thing, in a sentence."""
+    text = text.encode("utf-8", "backslashreplace").decode()  # names of files may be any bytes
     stamp = datetime.datetime.now().strftime("%Y-%m-%d %H:%M:%S")
     for path in _logs:
         with contextlib.suppress(OSError), path.open("a", encoding="utf-8") as log:
@@ -75,8 +77,14 @@ def task(description: str, total: int) -> Iterator[Task]:
 
 @contextlib.contextmanager
 def show() -> Iterator[None]:
-    """Show messages and bars on stderr for the length of the block."""
+    """Show messages and bars on stderr for the length of the block.
+
+    Of several processes that train together only the first one speaks.
+    """
     global _bars, _console
+    if os.environ.get("RANK", "0") != "0":
+        yield
+        return
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -6,6 +6,8 @@ Decisions:
 - Everything is written atomically, so a run can be read at any moment, and after a
   crash.
 - A run knows nothing of training or evaluation: it keeps their files.
+- Who trains a run holds a lock of the operating system on ``state/lock``: it ends with
+  the process, however that ends. The file stays.
 
 Files: ``config.toml``, ``classes.txt``, ``manifest.csv``, ``data.json``,
 ``environment.json``, ``history.csv``, ``log.txt``, ``state/`` (what resuming needs) and
@@ -14,21 +16,24 @@ Files: ``config.toml``, ``classes.txt``, ``manifest.csv``, ``data.json``,
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
+import errno
 import io
 import json
+import os
 import platform
 import re
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from bowerbird import storage
+from bowerbird import progress, storage
 from bowerbird.config import Recipe, load_recipe
 from bowerbird.data.dataset import Dataset
 from bowerbird.data.manifest import (
@@ -38,12 +43,12 @@ from bowerbird.data.manifest import (
     write_manifest,
 )
 from bowerbird.data.splits import Split
-from bowerbird.errors import ConfigError, RunError
+from bowerbird.errors import CacheError, ConfigError, RunError
 
 if TYPE_CHECKING:
     from bowerbird.models.networks import Network
 
-__all__ = ["HISTORY_COLUMNS", "Run", "create_run", "load_run", "new_folder"]
+__all__ = ["HISTORY_COLUMNS", "Run", "check_free", "create_run", "load_run", "new_folder"]
 
 HISTORY_COLUMNS = (
     "phase",
@@ -77,7 +82,7 @@ class Run:
     classes: tuple[str, ...]
 
     def __repr__(self) -> str:
-        return f"Run({self.path}, {self.recipe.train.model}, {len(self.classes)} classes)"
+        return f"Run({self.path}, {self.recipe.network.model}, {len(self.classes)} classes)"
 
     @property
     def finished(self) -> bool:
@@ -153,6 +158,40 @@ class Run:
         """Add facts to ``environment.json``."""
         storage.write_json(self.path / "environment.json", self.environment() | dict(facts))
 
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Only one process at a time is in this block of a run.
+
+        Raises:
+            RunError: another one is.
+        """
+        file = storage.make_folder(self.state) / "lock"
+        try:
+            held = file.open("a+b")
+        except OSError as error:
+            raise RunError(f"{file} can't be written: {error.strerror}.") from error
+        with held:
+            if not _lock(held):
+                raise RunError(
+                    f"The run {self.path} is being trained by another process{_named(file)}. Wait "
+                    f"until it has ended, or stop it; then: bowerbird resume {self.path}"
+                )
+            with contextlib.suppress(OSError):  # the number is a courtesy
+                file.write_text(str(os.getpid()))
+            yield
+
+    @contextlib.contextmanager
+    def resumable(self) -> Iterator[None]:
+        """A disk that is full in this block is explained with the way to go on."""
+        try:
+            yield
+        except (RunError, CacheError) as error:
+            way = f"bowerbird resume {self.path}"
+            if not storage.is_full(error) or way in str(error):
+                raise
+            words = str(error).replace(storage.FREE_SPACE, "Free some space.")
+            raise type(error)(f"{words} Then go on with: {way}") from error
+
     def to_dict(self) -> dict[str, Any]:
         """Facts for JSON."""
         return {
@@ -211,22 +250,38 @@ def load_run(path: str | Path) -> Run:
     return Run(folder, recipe, read_classes(folder / "classes.txt"))
 
 
+def check_free(out: Path | None) -> None:
+    """Refuse, before any work, a folder that a new run couldn't have; nothing is made.
+
+    Raises:
+        RunError: `out` exists and isn't empty, or it can't be made.
+    """
+    folder = (out or Path("runs")).expanduser().absolute()
+    if out is not None and _taken(folder):
+        raise RunError(
+            f"{out} exists already and is never overwritten. Choose another name with --out, "
+            f"or go on with it: bowerbird resume {out}"
+        )
+    above = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    if not _is_folder(above):
+        raise RunError(f"{folder} can't be written: {above} is a file. Choose another with --out.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise RunError(
+            f"{folder} can't be written: no permission in {above}. Choose a folder of your own "
+            "with --out."
+        )
+
+
 def new_folder(out: Path | None, stem: str) -> Path:
     """Make the folder of a new run.
 
     Raises:
         RunError: `out` exists and isn't empty, or it can't be made.
     """
+    check_free(out)
     if out is not None:
-        folder = out.expanduser().absolute()
-        if _taken(folder):
-            raise RunError(
-                f"{out} exists already and is never overwritten. Choose another name with --out, "
-                f"or go on with it: bowerbird resume {out}"
-            )
-        return storage.make_folder(folder)
-    base = Path("runs").absolute()
-    storage.make_folder(base)
+        return storage.make_folder(out.expanduser().absolute())
+    base = storage.make_folder(Path("runs").absolute())
     name = re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "run"
     number = 1
     while True:
@@ -257,6 +312,34 @@ def _taken(folder: Path) -> bool:
         ) from error
 
 
+def _lock(file: IO[bytes]) -> bool:
+    """Take the lock on an open file until it is closed; False if someone else has it."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
+            return False
+        progress.say(
+            f"This disk can't lock files ({error.strerror}): nothing keeps another process from "
+            "training the same run at the same time."
+        )
+    return True
+
+
+def _named(lock: Path) -> str:
+    try:
+        return f" (number {int(lock.read_text())})"
+    except (OSError, ValueError):  # elsewhere, or just starting
+        return ""
+
+
 def _write_beginning(folder: Path, recipe: Recipe, dataset: Dataset, split: Split) -> None:
     storage.write_text(folder / "config.toml", recipe.to_toml())
     write_classes(folder / "classes.txt", dataset.classes)
@@ -278,6 +361,7 @@ def _typed(row: Mapping[str, str]) -> HistoryRow:
 def _environment() -> dict[str, Any]:
     from importlib.metadata import PackageNotFoundError, version
 
+    ours = Path(sys.argv[0]).stem in ("bowerbird", "__main__")
     versions = {}
     for package in ("bowerbird", "torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn"):
         try:
@@ -286,7 +370,7 @@ def _environment() -> dict[str, Any]:
             versions[package] = "not installed"
     return {
         "created": time.strftime("%Y-%m-%d %H:%M"),
-        "command": sys.argv[1:] if Path(sys.argv[0]).stem in ("bowerbird", "__main__") else [],
+        "command": [storage.readable(word) for word in sys.argv[1:]] if ours else [],
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": versions,

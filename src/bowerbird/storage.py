@@ -23,15 +23,21 @@ from typing import IO, Any
 from bowerbird.errors import RunError
 
 __all__ = [
+    "FREE_SPACE",
     "atomic",
     "cache_home",
     "hash_bytes",
     "hash_file",
+    "is_full",
     "make_folder",
+    "readable",
     "write_bytes",
     "write_json",
     "write_text",
 ]
+
+FREE_SPACE = "Free some space, or choose another disk with --out, and run the command again."
+"""The next step when a disk is full, for whoever knows a better one."""
 
 
 @contextlib.contextmanager
@@ -102,6 +108,25 @@ def hash_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def is_full(error: BaseException) -> bool:
+    """Whether an error comes from a full disk."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _FULL:
+            return True
+        cause = cause.__cause__
+    return False
+
+
+def readable(name: str | Path) -> str:
+    r"""A file's name as valid Unicode: bytes that are none are written out.
+
+    >>> readable("caf\udce9.jpg")
+    'caf\\udce9.jpg'
+    """
+    return str(name).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def cache_home() -> Path:
     """Where Bowerbird keeps what it can compute again.
 
@@ -118,11 +143,13 @@ def cache_home() -> Path:
     return base.expanduser() / "bowerbird"
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
 def _explained(error: OSError, path: Path) -> RunError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in _FULL:
         return RunError(
-            f"No space left while writing {path}. What was saved before is intact. "
-            "Free some space, or choose another disk with --out, and run the command again."
+            f"No space left while writing {path}. What was saved before is intact. {FREE_SPACE}"
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return RunError(

@@ -7,25 +7,28 @@ here but the order.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import sys
+import dataclasses
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bowerbird import progress, storage
-from bowerbird.config import Recipe, TrainConfig
-from bowerbird.data.dataset import Dataset, Problem
+from bowerbird import machine, progress, storage
+from bowerbird.config import NetworkConfig, Recipe, TrainConfig
+from bowerbird.data.dataset import Dataset
 from bowerbird.data.sources import read_images
 from bowerbird.data.splits import Split, split
 from bowerbird.errors import ConfigError, DataError, Interrupted
-from bowerbird.evaluation.results import Evaluation, Predictions
-from bowerbird.runs import Run, load_run, new_folder
+from bowerbird.evaluation.results import Evaluation
+from bowerbird.runs import Run, check_free, load_run, new_folder
 
-__all__ = ["demo", "finish", "predict", "resume", "train"]
+if TYPE_CHECKING:
+    from bowerbird.training.rates import RateCurve
+
+__all__ = ["demo", "find_rate", "finish", "predict", "read_and_split", "resume", "train"]
+
+_CHUNK = 4096
 
 
 def train(recipe: Recipe, out: Path | None = None) -> tuple[Run, dict[str, Evaluation]]:
@@ -43,22 +46,32 @@ def train(recipe: Recipe, out: Path | None = None) -> tuple[Run, dict[str, Evalu
         BowerbirdError: anything that a person can mend; see `errors`.
     """
     began = time.monotonic()
+    if machine.is_first_process():  # the others may come when it has made the folder
+        check_free(out)
     _tell_unused(recipe.train)
     dataset, parts, resolved = read_and_split(recipe)
     reading = time.monotonic() - began
-    from bowerbird.training import fit
+    _load_all()
+    from bowerbird.training import fit, processes
 
     run = fit(None, dataset, parts, out=out, recipe=resolved)
-    run.note_environment({"seconds_reading": round(reading, 1)})
-    return run, finish(run)
+
+    def conclude() -> dict[str, Evaluation]:
+        run.note_environment({"seconds_reading": round(reading, 1)})
+        return finish(run)
+
+    return run, processes.from_main(conclude)
 
 
 def resume(run: Run) -> tuple[Run, dict[str, Evaluation]]:
     """Go on with an interrupted run to its report."""
+    _load_all()
+    from bowerbird.training import processes
     from bowerbird.training import resume as go_on
 
-    run = go_on(run)
-    return run, finish(run)
+    with run.resumable():
+        run = go_on(run)
+    return run, processes.from_main(lambda: finish(run))
 
 
 def read_and_split(recipe: Recipe) -> tuple[Dataset, Split, Recipe]:
@@ -89,12 +102,13 @@ def finish(run: Run) -> dict[str, Evaluation]:
 
     Raises:
         Interrupted: stopped on request; the message says how to go on.
+        RunError: the disk is full; the message says how to go on.
     """
     from bowerbird.training.interrupts import listening
 
     try:
-        with listening():
-            return _finish(run)
+        with listening(), run.resumable():
+            return _finish(load_run(run.path))  # training has written into its settings
     except KeyboardInterrupt as error:
         raise Interrupted(
             "Stopped; the trained model is saved. For its scores and its report: "
@@ -111,7 +125,8 @@ def predict(
 ) -> None:
     """Write class probabilities of files and folders to a file, or to standard output.
 
-    Images that can't be read are rows with an error and no class; the rest goes on.
+    Images that can't be read are rows with an error and no class, folders without images
+    are told; the rest goes on. A row is written as soon as its image is done.
 
     Args:
         run: a finished run's folder.
@@ -122,27 +137,52 @@ def predict(
     Raises:
         DataError: nothing was named, or no image is there.
     """
+    opened = load_run(run)
+    machine.load("timm", "bowerbird.evaluation.predict")
     from bowerbird.evaluation.predict import Predictor
     from bowerbird.evaluation.predict import predict as predict_images
+    from bowerbird.evaluation.rows import rows_of, writing
 
-    opened = load_run(run)
     predictor = Predictor(opened)
     named = [Path(name).expanduser() for name in names if str(name)]
     if not named:
         raise DataError("No images are named. Use: bowerbird predict RUN IMAGES")
-    parts = [read_images(name, labelled=False) for name in named if name.is_dir()]
-    files = [name for name in named if not name.is_dir()]
-    if files:
-        parts.append(read_images(files, labelled=False))
-    rows: list[dict[str, object]] = []
-    for dataset in parts:
-        found, problems = predict_images(opened, dataset, predictor=predictor)
-        rows += _rows(found, dataset.root) + [_failed(p, dataset.root) for p in problems]
-    text = json.dumps(rows, indent=2, ensure_ascii=False) + "\n" if as_json else _csv(rows, opened)
-    if output is None:
-        sys.stdout.write(text)
-    else:
-        storage.write_text(output, text)
+    parts = _unlabelled(named)
+    total = sum(len(part) for part in parts)
+    with (
+        writing(output, opened.classes, as_json=as_json) as write,
+        progress.task("Predicting", total) as task,
+    ):
+        for part in _chunks(parts):
+            found, problems = predict_images(opened, part, predictor=predictor)
+            for row in rows_of(found, problems, part.root):
+                write(row)
+            task.advance(len(part))
+
+
+def find_rate(recipe: Recipe, figure: Path) -> RateCurve:
+    """Look for a good learning rate on the training images, and draw what was seen.
+
+    Args:
+        recipe: every setting; `recipe.data` names the images.
+        figure: file of the drawing; an older one is replaced.
+
+    Raises:
+        ConfigError: the recipe names no data.
+        BowerbirdError: anything that a person can mend; see `errors`.
+    """
+    dataset, parts, resolved = read_and_split(recipe)
+    _load_all()
+    from bowerbird import plots
+    from bowerbird.models.networks import from_config
+    from bowerbird.plots.rates import rate_curve
+    from bowerbird.training.rates import find_rate as look
+
+    network = from_config(resolved.network, len(dataset.classes), resolved.train.seed)
+    found = look(network, dataset, parts, resolved.train)
+    storage.make_folder(figure.absolute().parent)
+    plots.save(rate_curve(found), figure)
+    return found
 
 
 def demo(out: Path | None = None) -> tuple[Run, dict[str, Evaluation]]:
@@ -155,20 +195,21 @@ def demo(out: Path | None = None) -> tuple[Run, dict[str, Evaluation]]:
     images = folder / "digits"
     count = _write_digits(images)
     progress.say(f"{count} handwritten digits are in {images}: a folder per class.")
-    settings = TrainConfig(method="probe", image_size=96, views=1, offline=True)
-    recipe = Recipe(data=str(images), train=settings)
+    settings = TrainConfig(method="probe", views=1)
+    network = NetworkConfig(image_size=96, offline=True)
+    recipe = Recipe(data=str(images), network=network, train=settings)
     return train(recipe, folder / "run")
 
 
 def _resolved(recipe: Recipe, data: Path) -> Recipe:
     """The recipe with absolute paths, so that it means the same in any folder."""
-    weights, root = Path(recipe.train.weights).expanduser(), recipe.read.image_root
-    train, read = recipe.train, recipe.read
+    weights, root = Path(recipe.network.weights).expanduser(), recipe.read.image_root
+    network, read = recipe.network, recipe.read
     if weights.is_file():
-        train = train.model_copy(update={"weights": str(weights.absolute())})
+        network = network.model_copy(update={"weights": str(weights.absolute())})
     if root is not None and root.expanduser().is_dir():
         read = read.model_copy(update={"image_root": root.expanduser().absolute()})
-    return recipe.model_copy(update={"data": str(data), "train": train, "read": read})
+    return recipe.model_copy(update={"data": str(data), "network": network, "read": read})
 
 
 def _finish(run: Run) -> dict[str, Evaluation]:
@@ -212,58 +253,66 @@ def _numbered(path: Path) -> Path:
     return storage.make_folder(candidate.absolute())
 
 
-def _rows(found: Predictions, root: Path) -> list[dict[str, object]]:
-    columns = (found.paths, found.predicted, found.confidence, found.probabilities)
-    return [
-        {
-            "path": str(root / path),
-            "class": found.classes[predicted],
-            "confidence": round(float(confidence), 6),
-            "probabilities": {
-                name: round(float(p), 6) for name, p in zip(found.classes, shares, strict=True)
-            },
-            "error": None,
-        }
-        for path, predicted, confidence, shares in zip(*columns, strict=True)
-    ]
+def _load_all() -> None:
+    """Import what training and reporting need, and take it for lasting."""
+    machine.load(
+        "bowerbird.training", "timm", "scipy.optimize", "bowerbird.report.of_run", "jinja2",
+        "matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg",
+    )  # fmt: skip
 
 
-def _failed(problem: Problem, root: Path) -> dict[str, object]:
-    return {
-        "path": str(root / problem.path),
-        "class": None,
-        "confidence": None,
-        "probabilities": {},
-        "error": problem.reason,
-    }
+def _unlabelled(named: Sequence[Path]) -> list[Dataset]:
+    """The images in folders, and the files; a folder without images is told."""
+    parts: list[Dataset] = []
+    empty: list[str] = []
+    for folder in (name for name in named if name.is_dir()):
+        try:
+            parts.append(read_images(folder, labelled=False))
+        except DataError as error:
+            empty.append(str(error))
+    if files := [name for name in named if not name.is_dir()]:
+        parts.append(read_images(files, labelled=False))
+    if not parts:
+        raise DataError(" ".join(empty))
+    for words in empty:
+        progress.say(words)
+    return parts
 
 
-def _csv(rows: Sequence[dict[str, object]], run: Run) -> str:
-    text = io.StringIO()
-    columns = ["path", "class", "confidence", "error", *(f"p:{name}" for name in run.classes)]
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        shares = row["probabilities"]
-        cells = [row[name] for name in ("path", "class", "confidence", "error")]
-        known = shares if isinstance(shares, dict) else {}
-        writer.writerow([*cells, *(known.get(name) for name in run.classes)])
-    return text.getvalue()
+def _chunks(parts: Sequence[Dataset]) -> Iterator[Dataset]:
+    """So few images at a time that their probabilities fit any memory."""
+    for part in parts:
+        for start in range(0, max(1, len(part)), _CHUNK):
+            samples = part.samples[start : start + _CHUNK]
+            problems = () if start else part.problems
+            yield dataclasses.replace(part, samples=samples, problems=problems)
 
 
 def _tell_unused(settings: TrainConfig) -> None:
     """Say which settings have no effect, rather than ignore them in silence."""
-    if settings.method != "probe":
-        return
+    idle: set[str] = set()
+    if settings.method == "probe":
+        idle |= _OF_FINETUNING
+    if settings.method != "gradual":
+        idle.add("unfreeze_factor")
+    if settings.optimizer.lower() in ("adam", "adamw"):
+        idle |= {"momentum", "nesterov"}
+    if settings.schedule not in ("step", "plateau"):
+        idle |= {"decay_epochs", "decay_rate"}
     changed = settings.model_dump(exclude_defaults=True)
-    unused = [name.replace("_", "-") for name in _OF_FINETUNING if name in changed]
+    unused = [name.replace("_", "-") for name in changed if name in idle]
     if unused:
-        progress.say(f"Without effect with --method probe: --{', --'.join(unused)}.")
+        words = f"--method {settings.method}" if settings.method == "probe" else "these settings"
+        progress.say(f"Without effect with {words}: --{', --'.join(unused)}.")
 
 
-_OF_FINETUNING = (
-    "budget", "epochs", "train_from", "batch_size", "learning_rate", "layer_decay",
-    "weight_decay", "warmup", "label_smoothing", "mixup", "cutmix", "augment", "patience",
+_OF_FINETUNING = frozenset(
+    (
+        "budget", "epochs", "freeze_until", "freeze", "batch_norm", "head_start", "batch_size",
+        "accumulate", "optimizer", "learning_rate", "layer_decay", "weight_decay", "schedule",
+        "warmup", "clip_norm", "ema", "soup", "label_smoothing", "mixup", "cutmix", "augment",
+        "patience",
+    )
 )  # fmt: skip
 
 

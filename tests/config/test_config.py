@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from bowerbird.config import (
+    NetworkConfig,
     Preprocess,
     ReadConfig,
     Recipe,
@@ -16,9 +17,11 @@ from bowerbird.config import (
     SplitConfig,
     TrainConfig,
     load_recipe,
+    parse_augment,
     parse_duration,
     validated,
 )
+from bowerbird.config.texts import AUGMENTATIONS
 from bowerbird.errors import ConfigError
 
 
@@ -75,8 +78,16 @@ def recipe() -> Recipe:
         data="Blumen & Bäume/ü \" ' \\ 花",
         read=ReadConfig(label_column="Klasse", image_root=Path("a b/c")),
         split=SplitConfig(val=0.2, test=20, split_seed=3),
-        train=TrainConfig(budget="5m", learning_rate=3e-4, epochs=3, mixup=0.2, refit=True),
-    )
+        network=NetworkConfig(
+            model="alexnet", pretrained=False, channels=1, head="1024,256",
+            model_arg=("a=1", "b=x"),
+            surgery=("cut features.6", "append features Conv2d(_, 8, 3)"),
+        ),
+        train=TrainConfig(
+            budget="5m", learning_rate=3e-4, epochs=3, mixup=0.2, refit=True, method="gradual",
+            unfreeze=("0=head", "4=layer4"), batch_size="auto",
+        ),
+    )  # fmt: skip
 
 
 def test_a_recipe_comes_back_from_toml(tmp_path: Path) -> None:
@@ -98,7 +109,7 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
         ("[train]\nepoch = 3", r"no setting train.epoch in the recipe .*Did you mean train.epochs"),
         ("[train]\nval = 0.2", "no setting train.val .*Did you mean split.val"),
         ("[split]\nlabel_colum = 'a'", "split.label_colum.*Did you mean read.label_column"),
-        ("qqqqqq = 1", "no setting qqqqqq.*Known: data, read.group_column"),
+        ("qqqqqq = 1", "no setting qqqqqq.*Known: data, network.channels"),
         ("[train]\nepochs = 0", "train.epochs in .*greater than or equal to 1. Found: 0"),
         ("[train]\nepochs = 'many'", "train.epochs in .*Found: 'many'"),
         ("[train]\nmethod = 'magic'", "train.method in .*'probe'.*Found: 'magic'"),
@@ -108,6 +119,13 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
         ("[split]\nval = -0.1", "split.val in "),
         ("[train]\nbudget = 'long'", "'long' is not a duration"),
         ("[train\n", "is not valid TOML"),
+        ("[network]\nhead = 'deep'", "network.head in .*: write linear, cosine.*Found: 'deep'"),
+        ("[network]\nsurgery = 'cut x'", "network.surgery in .*: Input should be a list"),
+        ("[train]\nmodel = 'resnet18'", "no setting train.model .*Did you mean network.model"),
+        ("[train]\nbatch_size = 1", r"train.batch_size in .*to 2 or .*'auto'. Found: 1\.$"),
+        ("[train]\nunfreeze = {0 = 'head'}", r"train in .*: .*gradual, not for auto\.$"),
+        ("[train]\nfreeze = '0.8'\nfreeze_until = 'a'", r"train in .*: .*both be set\.$"),
+        ("[train]\nnesterov = true\nmomentum = 0", r"train in .*: .*momentum above 0\.$"),
     ],
 )
 def test_a_mistake_in_a_recipe_is_one_sentence(tmp_path: Path, text: str, words: str) -> None:
@@ -125,6 +143,159 @@ def test_a_recipe_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b"data = 'caf\xe9'")
     with pytest.raises(ConfigError, match="is not valid TOML"):
         load_recipe(tmp_path / "latin.toml")
+
+
+# The network
+
+
+def test_pretrained_off_is_weights_none() -> None:
+    assert NetworkConfig(weights="local-dir:x").source == "local-dir:x"
+    assert NetworkConfig(weights="local-dir:x", pretrained=False).source == "none"
+
+
+def test_arguments_of_the_network_are_python_values() -> None:
+    given = NetworkConfig(
+        model_arg=("base_width=48", "layers=[3, 4]", " norm = layer ", "a=", "x=None", "b=c=d")
+    )
+    assert given.arguments == {
+        "base_width": 48, "layers": [3, 4], "norm": "layer", "a": "", "x": None, "b": "c=d"
+    }  # fmt: skip
+    assert NetworkConfig().arguments == {}
+
+
+@pytest.mark.parametrize("text", ["width", "=3", "2x=3", "a b=1", ""])
+def test_what_is_no_argument_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="model_arg in here: write NAME=VALUE"):
+        validated(NetworkConfig, {"model_arg": [text]}, "here")
+
+
+@pytest.mark.parametrize("head", ["linear", "cosine", "512", "1024,256"])
+def test_heads(head: str) -> None:
+    assert NetworkConfig(head=head).head == head
+
+
+@pytest.mark.parametrize("head", ["", "mlp", "0", "-5", "512,", "512, 256", "1.5", "012"])
+def test_what_is_no_head_is_refused(head: str) -> None:
+    with pytest.raises(ConfigError, match="head in here: write linear, cosine, or widths"):
+        validated(NetworkConfig, {"head": head}, "here")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("trim features.6", "write for example cut features.6; found 'trim features.6'"),
+        ("cut", "write for example cut features.6; found 'cut'"),
+        ("", "write for example cut features.6"),
+        ("cut features.6 now", "cut takes a place only"),
+        ("append features", "append takes a place and a layer"),
+        ("insert features.3", "insert takes a place and a layer"),
+        ("replace ", "write for example"),
+    ],
+)
+def test_what_is_no_surgery_is_refused(text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=f"surgery in here: {words}"):
+        validated(NetworkConfig, {"surgery": ["cut ok", text]}, "here")
+
+
+# Gradual unfreezing
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {0: "head", 4: "layer4", 12: "layer3.0"},
+        {"12": "layer3.0", "0": "head", "4": "layer4"},
+        "0=head,4=layer4, 12=layer3.0",
+        ["0=head", "4=layer4", "12=layer3.0"],
+        ("0=head,4=layer4", "12=layer3.0"),
+    ],
+    ids=repr,
+)
+def test_unfreezing_is_spelt_as_table_text_or_list(given: object) -> None:
+    settings = validated(TrainConfig, {"method": "gradual", "unfreeze": given}, "here")
+    assert settings.unfreeze_steps == {0: "head", 4: "layer4", 12: "layer3.0"}
+    assert list(settings.unfreeze_steps) == [0, 4, 12]
+
+
+def test_unfreezing_in_toml(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.toml"
+    for text in (
+        '[train]\nmethod = "gradual"\n[train.unfreeze]\n0 = "head"\n4 = "layer4"\n',
+        '[train]\nmethod = "gradual"\nunfreeze = {0 = "head", 4 = "layer4"}\n',
+        '[train]\nmethod = "gradual"\nunfreeze = "0=head,4=layer4"\n',
+        '[train]\nmethod = "gradual"\nunfreeze = ["0=head", "4=layer4"]\n',
+    ):
+        file.write_text(text)
+        assert load_recipe(file).train.unfreeze_steps == {0: "head", 4: "layer4"}
+
+
+@pytest.mark.parametrize("given", ["head", "0=", "=head", "-1=head", "a=head", {"x": "head"}, 5])
+def test_what_is_no_unfreezing_is_refused(given: object) -> None:
+    with pytest.raises(ConfigError, match="unfreeze in here: write EPOCH=STAGE"):
+        validated(TrainConfig, {"method": "gradual", "unfreeze": given}, "here")
+
+
+def test_an_epoch_is_given_once() -> None:
+    with pytest.raises(ConfigError, match="unfreeze in here: one epoch is given twice"):
+        validated(TrainConfig, {"method": "gradual", "unfreeze": "4=layer4,04=layer3"}, "here")
+
+
+# Augmentation
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("none", {}),
+        ("plain", {}),
+        ("", {}),
+        ("light", {"crop": (0.35, 1.0), "flip": (1.0, 0.5)}),
+        (
+            "medium",
+            {
+                "crop": (0.35, 1.0),
+                "flip": (1.0, 0.5),
+                "rotate": (15.0, 1.0),
+                "brightness": (0.3, 1.0),
+                "contrast": (0.3, 1.0),
+                "saturation": (0.3, 1.0),
+            },
+        ),
+        (" flip , rotate = 45 @ 0.5,", {"flip": (1.0, 0.5), "rotate": (45.0, 0.5)}),
+        ("hue=0.5,grey@1,grey@0.2", {"hue": (0.5, 1.0), "grey": (1.0, 0.2)}),
+    ],
+)
+def test_parse_augment(text: str, found: dict[str, tuple[float, float]]) -> None:
+    assert parse_augment(text) == found
+    assert TrainConfig(augment=text).augment == text
+
+
+@pytest.mark.parametrize("name", sorted(AUGMENTATIONS))
+def test_every_change_has_a_default(name: str) -> None:
+    amount, share = parse_augment(name)[name]
+    assert AUGMENTATIONS[name] == (share if name in ("flip", "grey") else amount)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("fog", "no change 'fog'; known: crop, flip"),
+        ("light,fog", "no change 'light'"),
+        ("flip=2", "flip has no amount, only a probability: flip@0.5"),
+        ("rotate=200", "amounts go to 180"),
+        ("rotate=0", "amounts go to 180"),
+        ("hue=0.6", "amounts go to 0.5"),
+        ("crop=1.1", "amounts go to 1"),
+        ("flip@0", "probabilities to 1"),
+        ("flip@1.5", "probabilities to 1"),
+        ("rotate=nan", "amounts go to 180"),
+        ("rotate=much", "write for example rotate@0.5; amounts are numbers"),
+        ("flip@often", "write for example flip@0.5"),
+    ],
+)
+def test_what_is_no_augmentation_is_refused(text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=f"augment in here: .*{words}"):
+        validated(TrainConfig, {"augment": text}, "here")
 
 
 def test_preprocess_comes_back_from_json() -> None:

@@ -169,6 +169,66 @@ def test_curves_say_what_was_kept_and_what_was_unfrozen() -> None:
     assert "stronger" in shown
 
 
+def steps(*names: str, kept: tuple[int, ...] = ()) -> list[dict[str, Any]]:
+    """An epoch per name."""
+    return [
+        TUNED[0]
+        | {
+            "epoch": n,
+            "step_name": name,
+            "val_accuracy": 0.5 + n / 50,
+            "chosen": int(n in kept),
+        }
+        for n, name in enumerate(names, start=1)
+    ]
+
+
+@pytest.mark.parametrize(("kept", "words"), [((3,), "kept: 56 %"), ((2, 4), "kept")])
+def test_the_epochs_that_were_kept_have_a_ring(kept: tuple[int, ...], words: str) -> None:
+    axes = plots.curves(steps("head", "head", "layer4", "layer4", "layer4", kept=kept)).axes[1]
+    ring = next(line for line in axes.lines if str(line.get_label()).startswith("kept"))
+    assert ring.get_label() == words
+    assert list(ring.get_xdata()) == list(kept)
+    assert list(ring.get_ydata()) == pytest.approx([0.5 + n / 50 for n in kept])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["from blocks.6"] * 6 + ["from blocks.4"] * 12,
+        ["head", "head", "from layer4", "from layer4", "from layer3", "from layer2"],
+        [f"from stages.{n}.blocks" for n in range(20)],
+        ["from features.denseblock3.denselayer12", "from a", "from features.transition2"],
+        ["all layers"],
+    ],
+    ids=len,
+)
+def test_names_of_steps_lie_over_no_line_and_not_over_each_other(names: list[str]) -> None:
+    figure = plots.curves(steps(*names))
+    assert_nothing_is_cut_off(figure)
+    for axes in figure.axes:
+        boxes = [note.get_window_extent() for note in axes.texts]
+        distinct = 1 + sum(a != b for a, b in itertools.pairwise(names))
+        assert len(boxes) == distinct
+        title = axes.title.get_window_extent() if axes.title.get_text() else None
+        title = title or axes._left_title.get_window_extent()  # type: ignore[attr-defined]
+        for box in boxes:
+            assert box.y0 >= axes.bbox.y1
+            assert box.y1 <= title.y0
+        for left, right in itertools.pairwise(sorted(boxes, key=lambda box: box.x0)):
+            assert left.x1 <= right.x0
+
+
+def test_steps_are_named_whole_where_there_is_room() -> None:
+    shown = words(plots.curves(steps(*["from blocks.6"] * 6, *["from blocks.4"] * 12)))
+    assert "from blocks.6" in shown and "from blocks.4" in shown
+
+
+def test_training_without_a_probe_is_not_called_fine_tuning() -> None:
+    assert "Loss while training" in words(plots.curves(TUNED))
+    assert "Loss while fine-tuning" in words(plots.curves(PROBE + TUNED))
+
+
 def test_curves_follow_the_strength_not_the_order() -> None:
     line = plots.curves(PROBE[::-1]).axes[0].lines[0]
     assert list(line.get_xdata()) == pytest.approx([1e-3, 1e-2, 1e-1, 1, 10])

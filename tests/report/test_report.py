@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bowerbird import plots
 from bowerbird.data.dataset import Problem
 from bowerbird.errors import DataError, RunError
 from bowerbird.evaluation.metrics import score
 from bowerbird.evaluation.results import Evaluation, Predictions
 from bowerbird.report import ModelFacts, ReportData, write_model_card, write_report
 from bowerbird.report.content import duration, headline, limits, percent, promise, warnings
+from bowerbird.report.figures import draw_charts, draw_sheets, save_all
 
 NASTY = ('<b>cats</b> & "co"', "l'été | 猫", "x" * 200)
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -304,6 +306,74 @@ def test_model_card(tmp_path: Path) -> None:
     rows = [line for line in text.splitlines() if line.startswith("|")]
     unescaped = [len(re.findall(r"(?<!\\)\|", row)) for row in rows]
     assert set(unescaped) == {3, 6}
+
+
+def test_page_and_card_tell_how_it_was_trained(
+    page: Callable[[ReportData], Page], tmp_path: Path
+) -> None:
+    data = run(training="Layers were released <step by step>.", history=HISTORY)
+    assert "Layers were released <step by step>." in page(data).words
+    text = write_model_card(data, tmp_path / "README.md").read_text(encoding="utf-8")
+    assert r"Layers were released \<step by step\>." in text
+
+
+def test_random_weights_come_from_nowhere(
+    page: Callable[[ReportData], Page], tmp_path: Path
+) -> None:
+    data = run(model=ModelFacts("resnet18", 11_000_000, 11_000_000, (32, 32)))
+    card = write_model_card(data, tmp_path / "README.md").read_text(encoding="utf-8")
+    for text in (page(data).words, card):
+        assert "It started from random weights." in text
+        assert "icence" not in text
+
+
+def test_a_network_that_timm_cannot_load_is_not_said_to_be_its(tmp_path: Path) -> None:
+    facts = ModelFacts("torchvision:alexnet", 57_000_000, 4098, (224, 224), "file: x")
+    for data, count in ((run(), 2), (run(model=replace(facts, in_timm=False)), 0)):
+        text = write_model_card(data, tmp_path / "README.md").read_text(encoding="utf-8")
+        head = text.split("---")[1]
+        assert head.count("timm") == count
+        assert "bowerbird]" in head
+        assert "\n\n\n\n" not in text
+
+
+@pytest.mark.parametrize(("facts", "columns"), [(4, 4), (5, 5), (6, 6), (7, 4), (8, 4)])
+def test_facts_stand_in_rows_of_nearly_the_same_length(
+    page: Callable[[ReportData], Page], facts: int, columns: int
+) -> None:
+    given = evaluation(("cat", "dog"), 60, leaked=range(7) if facts > 5 else range(0))
+    given = replace(given, kappa=0.5 if facts > 6 else None)
+    given = replace(given, top_k={5: 0.9} if facts > 7 else {})
+    data = run(evaluation=given, timings={"total": 3.0} if facts > 4 else {})
+    found = page(data)
+    values = [a for _, a in found.tags if a.get("class") == "value"]
+    assert len(values) == facts
+    assert f"--columns:{columns}" in found.attributes("style")
+
+
+def test_a_figure_drawn_before_is_not_drawn_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = run(history=HISTORY)
+    charts = draw_charts(data)
+    save_all(charts, tmp_path, dpi=50)
+    assert {p.stem for p in tmp_path.iterdir()} == set(charts)
+    fresh = write_report(data, tmp_path / "fresh.html").stat().st_size
+
+    def refuse(*_: object) -> None:
+        pytest.fail("drawn again")
+
+    for name in ("confusion_matrix", "class_distribution", "curves", "per_class_recall"):
+        monkeypatch.setattr(plots, name, refuse)
+    again = write_report(data, tmp_path / "again.html", charts).stat().st_size
+    assert again == pytest.approx(fresh, rel=0.05)
+
+
+def test_sheets_are_for_pictures_that_are_there() -> None:
+    assert set(draw_sheets(run())) == {"mistakes", "least_sure", "surest"}
+    perfect = evaluation(("cat", "dog"), 50, 60.0)
+    assert "mistakes" not in draw_sheets(run(evaluation=perfect))
+    assert draw_sheets(run(evaluation=replace(perfect, predictions=None))) == {}
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:

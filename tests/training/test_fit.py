@@ -14,7 +14,7 @@ import torch
 from PIL import Image as Pillow
 
 from bowerbird import storage
-from bowerbird.config import Recipe, TrainConfig, load_recipe
+from bowerbird.config import NetworkConfig, Recipe, TrainConfig, load_recipe
 from bowerbird.data.dataset import Dataset
 from bowerbird.data.sources import read_images
 from bowerbird.data.splits import Split, split
@@ -32,6 +32,7 @@ from bowerbird.features.cache import Store
 from bowerbird.models.networks import create_model
 from bowerbird.runs import Run, load_run
 from bowerbird.training import fit, optim, plan, resume
+from bowerbird.training.checkpoint import load_checkpoint
 from bowerbird.training.loop import Phase
 from bowerbird.training.tuning import Tuner
 
@@ -50,12 +51,9 @@ def go(shapes: Path, parts: Split, weights: Path, tmp_path: Path) -> Fit:
     """Fit a tiny network on the drawn shapes; options as in the settings."""
 
     def made(out: str = "run", **settings: Any) -> Run:
-        tiny = {
-            "model": "test_resnet", "weights": str(weights), "image_size": 32, "workers": 1,
-            "precision": "float32", "offline": True, "batch_size": 8, "method": "probe",
-        }  # fmt: skip
-        dataset = read_images(shapes)
-        return fit(None, dataset, parts, TrainConfig(**(tiny | settings)), out=tmp_path / out)
+        usual = {"workers": 1, "precision": "float32", "batch_size": 8, "method": "probe"}
+        recipe = tiny(weights, offline=True, **(usual | settings))
+        return fit(None, read_images(shapes), parts, out=tmp_path / out, recipe=recipe)
 
     return made
 
@@ -72,6 +70,14 @@ def whole(go: Fit, known: dict[str, Any]) -> Whole:
         return dict(known[key])
 
     return found
+
+
+def tiny(file: Path, /, **settings: Any) -> Recipe:
+    """A recipe of timm's test_resnet; settings of the network and of training together."""
+    network: dict[str, Any] = {"model": "test_resnet", "weights": str(file), "image_size": 32}
+    for name in NetworkConfig.model_fields.keys() & settings:
+        network[name] = settings.pop(name)
+    return Recipe(network=NetworkConfig(**network), train=TrainConfig(**settings))
 
 
 def numbers(run: Run) -> dict[str, Any]:
@@ -144,7 +150,7 @@ def test_a_plan_that_is_there_is_followed(tuned: Run, monkeypatch: pytest.Monkey
         file.unlink()
     phases = json.loads((tuned.state / "plan.json").read_text())
     storage.write_json(tuned.state / "plan.json", phases[:1])
-    monkeypatch.setattr(plan, "make_plan", lambda *_: pytest.fail("it plans anew"))
+    monkeypatch.setattr(plan, "make_plan", lambda *_, **__: pytest.fail("it plans anew"))
     rows = [row for row in resume(tuned).history() if row["phase"] == "finetune"]
     assert [row["step_name"] for row in rows] == [phases[0]["name"]]
 
@@ -206,10 +212,173 @@ def test_auto_keeps_what_is_better_on_validation(
 def test_a_budget_that_is_too_short_leaves_the_probe(
     go: Fit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "make_plan", lambda *_: [])
+    monkeypatch.setattr(plan, "make_plan", lambda *_, **__: [])
     run = go(method="finetune")
     assert run.environment()["chosen"] == "probe"
     assert "too short" in log(run)
+
+
+# Methods
+
+
+def learnt(run: Run, weights: Path) -> set[str]:
+    """Modules at the top that differ from the pretrained ones."""
+    initial = create_model("test_resnet", num_classes=3, weights=str(weights), image_size=32)
+    found = run.network().module.state_dict()
+    before = initial.module.state_dict()
+    return {n.split(".")[0] for n, value in before.items() if not torch.equal(value, found[n])}
+
+
+def test_gradual_releases_stage_by_stage(go: Fit, weights: Path) -> None:
+    run = go(method="gradual", epochs=4, learning_rate=0.01)
+    (phase,) = json.loads((run.state / "plan.json").read_text())
+    assert [step["name"] for step in phase["later"]] == ["from layer3"]
+    rows = [row for row in run.history() if row["phase"] == "finetune"]
+    assert [row["step_name"] for row in rows] == ["from layer4"] * 2 + ["from layer3"] * 2
+    assert learnt(run, weights) <= {"layer3", "layer4", "fc"}
+    assert "fc" in learnt(run, weights)
+    assert load_recipe(run.path / "config.toml").train.unfreeze == ("0=layer4", "2=layer3")
+    assert "from layer3 (cached) from epoch 3 on" in log(run)
+
+
+def test_gradual_as_asked_for_from_a_random_head(go: Fit) -> None:
+    run = go(
+        method="gradual", unfreeze={0: "head", 1: "layer4", 2: "layer2"}, epochs=4,
+        head_start="random", learning_rate=0.01,
+    )  # fmt: skip
+    rows = run.history()
+    assert {row["phase"] for row in rows} == {"finetune"}
+    assert [row["step_name"] for row in rows] == [
+        "head", "from layer4", "from layer2", "from layer2",
+    ]  # fmt: skip
+    rates = [row["learning_rate"] for row in rows]
+    assert rates[1] < rates[0]
+    assert run.environment()["chosen"] == "finetune"
+
+
+def test_plain_trains_all_layers_without_a_probe(go: Fit, weights: Path) -> None:
+    run = go(method="plain", epochs=2, learning_rate=0.01)
+    assert [row["step_name"] for row in run.history()] == ["all layers"] * 2
+    assert learnt(run, weights) == {"conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc"}
+    assert run.environment()["parameters_learned"] == run.network().parameters
+
+
+def test_plain_with_frozen_layers(go: Fit, weights: Path) -> None:
+    run = go(method="plain", epochs=2, freeze_until="layer3", learning_rate=0.01)
+    assert learnt(run, weights) == {"layer3", "layer4", "fc"}
+    named = run.network().module.named_parameters()
+    counts = [p.numel() for n, p in named if n.split(".")[0] in ("layer3", "layer4", "fc")]
+    assert run.environment()["parameters_learned"] == sum(counts)
+
+
+def test_single_parameters_stay_frozen(go: Fit, weights: Path) -> None:
+    run = go(method="finetune", epochs=2, freeze="*.bn?.*", learning_rate=0.01)
+    initial = create_model("test_resnet", num_classes=3, weights=str(weights), image_size=32)
+    found = run.network().module.state_dict()
+    norms = [name for name in found if ".bn" in name]
+    assert norms
+    for name in norms:
+        assert torch.equal(initial.module.state_dict()[name], found[name]), name
+
+
+@pytest.mark.parametrize("method", ["finetune", "gradual", "plain"])
+@pytest.mark.parametrize(
+    "settings", [{"head": "16"}, {"head": "cosine"}, {"head_start": "random"}], ids=str
+)
+def test_a_head_that_no_probe_has_learnt(go: Fit, method: str, settings: dict[str, str]) -> None:
+    run = go(method=method, epochs=2, **settings)
+    rows = run.history()
+    assert {row["phase"] for row in rows} == {"finetune"}
+    assert rows[0]["step_name"] == {"plain": "all layers"}.get(method, "head")
+    val = evaluate(run, "val")
+    assert max(row["val_accuracy"] for row in rows) == pytest.approx(val.accuracy)
+    if "head" in settings:
+        assert run.network().head == settings["head"]
+
+
+def test_a_new_head_is_trained_however_short_the_budget(go: Fit) -> None:
+    for method in ("finetune", "gradual", "plain"):
+        run = go(method, method=method, budget="0.001s", head_start="random")
+        assert len(run.history()) >= 1
+        assert run.environment()["parameters_learned"] > 0
+
+
+def test_from_random_weights(go: Fit) -> None:
+    run = go(method="finetune", pretrained=False, epochs=2)
+    rows = [row for row in run.history() if row["phase"] == "finetune"]
+    assert [row["step_name"] for row in rows] == ["all layers"] * 2
+    last = load_checkpoint(run.state / "last-1.safetensors")
+    assert last is not None
+    counts = [int(v) for name, v in last.tensors.items() if name.endswith("batches_tracked")]
+    assert set(counts) == {2 * 5}, "statistics of batch-norm have not learnt everywhere"
+    assert run.environment()["network"]["weights"]["kind"] == "none"
+    with pytest.raises(ConfigError, match="would stay random"):
+        go("gradual", method="gradual", pretrained=False)
+
+
+def test_a_second_softmax_is_refused_unless_wanted(go: Fit, tmp_path: Path) -> None:
+    settings = {"method": "finetune", "epochs": 1, "surgery": ("append fc Softmax(1)",)}
+    with pytest.raises(ModelError, match=r"ends in a softmax.*allow_double_softmax"):
+        go(**settings)
+    assert not (tmp_path / "run").exists()
+    run = go(**settings, allow_double_softmax=True)
+    tests = evaluate(run, "test").predictions
+    assert tests is not None
+    assert tests.probabilities.max() < np.e / (np.e + 2) + 1e-6  # the softmax of (1, 0, 0)
+
+
+def test_everything_at_once(go: Fit) -> None:
+    """Average, soup, accumulation, clipping, one-cycle, another optimizer."""
+    run = go(
+        method="gradual", epochs=4, ema=0.8, soup=2, accumulate=2, clip_norm=1.0, mixup=0.2,
+        schedule="one-cycle", optimizer="lamb", learning_rate=0.02, batch_size=6,
+    )  # fmt: skip
+    assert len([row for row in run.history() if row["phase"] == "finetune"]) == 4
+    assert len(list(run.state.glob("*epoch*"))) == 2
+    (phase,) = json.loads((run.state / "plan.json").read_text())
+    assert (phase["epochs"], len(phase["later"])) == (4, 1)
+
+
+# Batch size
+
+
+def test_the_size_that_fits_is_kept(
+    go: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where there is less memory when the run goes on."""
+    settings = {"method": "finetune", "epochs": 2, "batch_size": "auto"}
+    monkeypatch.setattr(plan, "fitting_batch", lambda *_: 16)
+    expected = numbers(go("whole", **settings))
+    shutil.rmtree(storage.cache_home())
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        stopped_at(optim, "set_rate", 5, signal.SIGINT, patched)
+        go("stopped", **settings)
+    run = load_run(tmp_path / "stopped")
+    assert run.recipe.train.batch_size == 16
+    assert "Batches of 16 images fit the memory" in log(run)
+    monkeypatch.setattr(plan, "fitting_batch", lambda *_: pytest.fail("it is measured again"))
+    assert numbers(resume(run)) == expected
+
+
+def test_a_plan_is_repeated_where_the_run_was_killed_before_it_was_written(
+    go: Fit, whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was measured is in config.toml already; measuring anew would not come to the same."""
+    settings = {"method": "gradual", "epochs": 3}
+    expected = whole(**settings)
+    write = storage.write_json
+
+    def killed(path: Path, value: Any) -> None:
+        if path.name == "plan.json":
+            raise KeyboardInterrupt
+        write(path, value)
+
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        patched.setattr(storage, "write_json", killed)
+        go("stopped", **settings)
+    run = load_run(tmp_path / "stopped")
+    assert run.recipe.train.unfreeze == ("0=layer4", "1=layer3")
+    assert numbers(resume(run)) == expected
 
 
 # Refit
@@ -242,6 +411,28 @@ def test_refit_of_a_fine_tuned_network(go: Fit) -> None:
     assert numbers(plain)["history"] == numbers(refitted)["history"]
     assert numbers(plain)["weights"] != numbers(refitted)["weights"]
     assert evaluate(refitted, "test").accuracy > 0.5
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"method": "gradual", "epochs": 4, "ema": 0.5, "soup": 2, "schedule": "plateau"},
+        {"method": "plain", "epochs": 3},
+    ],
+    ids=str,
+)
+def test_refit_of_every_method(go: Fit, settings: dict[str, Any]) -> None:
+    settings = {"learning_rate": 0.01, "head_start": "random", **settings}
+    plain, refitted = (go(str(r), refit=r, **settings) for r in (False, True))
+    assert numbers(plain)["history"] == numbers(refitted)["history"]
+    assert numbers(plain)["weights"] != numbers(refitted)["weights"]
+    saved = load_checkpoint(refitted.state / "last-1.safetensors")
+    again = load_checkpoint(refitted.state / "refit" / "last-1.safetensors")
+    assert saved is not None
+    assert again is not None
+    best = saved.facts["best"]
+    assert len(again.facts["rows"]) == max([best["within"], *best.get("soup", [])])
+    assert evaluate(refitted, "test").n > 0
 
 
 def test_refit_when_tuning_made_nothing_better_is_a_refit_of_the_probe(go: Fit) -> None:
@@ -313,6 +504,24 @@ def test_stopped_in_refit(
         go("stopped", **settings)
     assert (tmp_path / "stopped" / "state" / "refit" / "last-1.safetensors").is_file()
     assert numbers(resume(load_run(tmp_path / "stopped"))) == expected
+
+
+@pytest.mark.parametrize("call", [2, 5, 8, 11])
+def test_stopped_in_any_step_of_gradual_unfreezing(
+    go: Fit, whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    """Three steps of the optimizer an epoch, with everything that a phase keeps."""
+    settings = {
+        "method": "gradual", "epochs": 4, "ema": 0.8, "soup": 2, "accumulate": 2,
+        "unfreeze": {0: "head", 1: "layer4", 2: "layer2"},
+    }  # fmt: skip
+    expected = whole(**settings)
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        stopped_at(optim, "set_rate", call, signal.SIGINT, patched)
+        go("stopped", **settings)
+    run = load_run(tmp_path / "stopped")
+    assert len(run.history()) == len(expected["history"]) - 4 + (call - 1) // 3
+    assert numbers(resume(run)) == expected
 
 
 def test_resuming_a_finished_run_changes_nothing(go: Fit) -> None:
@@ -398,9 +607,9 @@ def test_images_that_vanish_before_training_stop_it(
     dataset = read_images(copy)
     parts = split(dataset, 0.2, 0.2)
     dataset.path(int(parts.indices(name)[0])).unlink()
-    config = TrainConfig(model="test_resnet", weights=str(weights), image_size=32, method="probe")
+    recipe = tiny(weights, method="probe")
     with pytest.raises(DataError, match="Restore it, then go on with `bowerbird resume`"):
-        fit(None, dataset, parts, config, out=tmp_path / "run")
+        fit(None, dataset, parts, out=tmp_path / "run", recipe=recipe)
 
 
 def test_images_that_vanish_between_probe_and_tuning_stop_it(
@@ -413,17 +622,15 @@ def test_images_that_vanish_between_probe_and_tuning_stop_it(
     victim = dataset.path(int(parts.indices("train")[5]))
     make_plan = plan.make_plan
 
-    def late(*arguments: Any) -> Any:
-        phases = make_plan(*arguments)
+    def late(*arguments: Any, **named: Any) -> Any:
+        phases = make_plan(*arguments, **named)
         victim.unlink()
         return phases
 
     monkeypatch.setattr(plan, "make_plan", late)
-    config = TrainConfig(
-        model="test_resnet", weights=str(weights), image_size=32, method="finetune", epochs=1
-    )
+    recipe = tiny(weights, method="finetune", epochs=1)
     with pytest.raises(DataError, match=f"{victim.name} could be read when this run began"):
-        fit(None, dataset, parts, config, out=tmp_path / "run")
+        fit(None, dataset, parts, out=tmp_path / "run", recipe=recipe)
 
 
 # Refusals: each before anything is written
@@ -498,10 +705,8 @@ def test_duplicates_under_other_names_are_all_trained_on(
         shutil.copy(copy / "disc" / "00.png", copy / "disc" / f"again{number}.png")
     dataset = read_images(copy)
     parts = split(dataset, 0.2, 0.2)
-    config = TrainConfig(
-        model="test_resnet", weights=str(weights), image_size=32, method="finetune", epochs=1
-    )
-    run = fit(None, dataset, parts, config, out=tmp_path / "run")
+    recipe = tiny(weights, method="finetune", epochs=1)
+    run = fit(None, dataset, parts, out=tmp_path / "run", recipe=recipe)
     assert sum(evaluate(run, on).n for on in ("train", "val", "test")) == 65
 
 
@@ -513,11 +718,8 @@ def test_an_image_a_pixel_wide(shapes: Path, tmp_path: Path, weights: Path) -> N
         Pillow.fromarray(pixels).save(copy / "disc" / f"tiny{number}.png")
     dataset = read_images(copy)
     parts = split(dataset, 0.2, 0.2)
-    config = TrainConfig(
-        model="test_resnet", weights=str(weights), image_size=32, method="finetune", epochs=1,
-        augment="medium",
-    )  # fmt: skip
-    assert fit(None, dataset, parts, config, out=tmp_path / "run").finished
+    recipe = tiny(weights, method="finetune", epochs=1, augment="medium")
+    assert fit(None, dataset, parts, out=tmp_path / "run", recipe=recipe).finished
 
 
 def test_recipe_and_result_name_the_same_settings(go: Fit) -> None:

@@ -42,12 +42,20 @@ def zygote() -> Iterator[Zygote]:
         yield server
 
 
+METHODS = {
+    "finetune": "--method finetune --epochs 2 --batch-size 12",
+    "gradual": "--method gradual --epochs 3 --batch-size 6 --unfreeze 0=head,1=layer4,2=layer2 "
+    "--ema 0.9 --accumulate 2 --soup 2",
+}
+GRADUAL = pytest.mark.parametrize("command", ["gradual"], indirect=True)
+
+
 @pytest.fixture(scope="module")
-def command(shapes: Path, weights: Path) -> list[str]:
-    """Probe, a phase from the cache, a phase from the images, all in a second."""
+def command(shapes: Path, weights: Path, request: pytest.FixtureRequest) -> list[str]:
+    """Probe, training from the cache, training from the images, all in a second."""
     options = (
-        f"--model test_resnet --weights {weights} --image-size 32 --batch-size 12 --workers 1 "
-        "--method finetune --epochs 2 --precision float32 --offline --out run"
+        f"--model test_resnet --weights {weights} --image-size 32 --workers 1 "
+        f"--precision float32 --offline --out run {METHODS[getattr(request, 'param', 'finetune')]}"
     )
     return ["train", str(shapes), *options.split()]
 
@@ -91,6 +99,7 @@ def first_and_last(events: list[str]) -> list[int]:
     return sorted({place for found in places.values() for place in (found[0], found[-1])})
 
 
+@pytest.mark.parametrize("command", METHODS, indirect=True)
 def test_the_events_are_the_same_every_time(
     zygote: Zygote,
     command: list[str],
@@ -131,7 +140,26 @@ def test_killed_wherever_something_is_written(
         assert not list(run.rglob(".part-*"))
 
 
-@pytest.mark.parametrize("seed", range(2))
+@GRADUAL
+def test_killed_in_any_step_of_gradual_unfreezing(
+    again: Again, undisturbed: tuple[Numbers, list[str], float]
+) -> None:
+    """With a moving average, accumulation and a soup."""
+    expected, events, _ = undisturbed
+    assert "epochs dropped" in events
+    assert any("best-1-epoch" in name for name in events)
+    places = range(events.index("written plan.json"), len(events))
+    for event in sorted(random.Random(5).sample(places, 9)):
+        killed, resumed, run = again(signal.SIGKILL, event)
+        assert killed.code == -signal.SIGKILL, events[event]
+        assert resumed.code == 0, f"{events[event]}: {resumed.stderr}"
+        assert numbers(run) == expected, f"killed at {events[event]} ({event})"
+        assert len(list(run.rglob("*epoch*"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "seed"), [("finetune", 0), ("finetune", 1), ("gradual", 2)], indirect=["command"]
+)
 def test_killed_at_random_moments_again_and_again(
     seed: int,
     zygote: Zygote,

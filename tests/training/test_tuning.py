@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from bowerbird.models.cuts import INPUT
 from bowerbird.models.networks import create_model
 from bowerbird.training.batches import Part
 from bowerbird.training.interrupts import StopSignal
-from bowerbird.training.loop import PhasePlan
+from bowerbird.training.phases import PhasePlan, Step
 from bowerbird.training.plan import last_stages_cut
 from bowerbird.training.tuning import Tuner
 
@@ -134,3 +135,61 @@ def test_a_classifier_that_is_not_defined_last(
     made = tuner(name)
     made.run([phase(made, "cached")], part(shapes, 0, 6), None, tmp_path, lambda rows: None)
     assert (tmp_path / "last-1.safetensors").is_file()
+
+
+def test_steps_release_layers_of_a_network(
+    shapes: Path, part: Callable[..., Part], tmp_path: Path
+) -> None:
+    """Head and late stages from the cache, then from the images; each epoch its layers."""
+    made = tuner(patience=99)
+    cuts = {stage.name: before.cut for before, stage in pairwise(made.evaluation.stages)}
+    later = (
+        Step(1, "from layer4", cuts["layer4"], "cached"),
+        Step(2, "from layer3", cuts["layer3"], "images"),
+    )
+    plan = phase(made, "cached", cuts["fc"], epochs=3, later=later)
+    states = [state(made.network.module)]
+    made.run([plan], part(shapes, 0, 3), None, tmp_path,
+             lambda rows: states.append(state(made.network.module)))  # fmt: skip
+    found = [
+        {name.split(".")[0] for name in one if not torch.equal(one[name], other[name])}
+        for one, other in pairwise(states)
+    ]
+    assert found == [{"fc"}, {"layer4", "fc"}, {"layer3", "layer4", "fc"}]
+    assert all(p.requires_grad for p in made.network.module.parameters())
+
+
+def test_parameters_after_a_cut_that_stay_frozen(
+    shapes: Path, part: Callable[..., Part], tmp_path: Path
+) -> None:
+    made = tuner()
+    names = [name for name, _ in made.network.module.named_parameters()]
+    still = tuple(name for name in names if "bn" in name)
+    before = state(made.network.module)
+    plan = phase(made, "images", INPUT, frozen=still, epochs=2)
+    made.run([plan], part(shapes, 0, 3), None, tmp_path, lambda rows: None)
+    after = state(made.network.module)
+    changed = {name for name in names if not torch.equal(before[name], after[name])}
+    assert changed == set(names) - set(still)
+    assert all(p.requires_grad for p in made.network.module.parameters())
+
+
+def test_a_random_network_learns_at_one_rate(
+    shapes: Path, part: Callable[..., Part], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Layers further from the head are no better than those near it."""
+    from bowerbird.training import optim
+
+    peaks: list[set[float]] = []
+    make = optim.make_optimizer
+
+    def noted(*arguments: Any, **named: Any) -> torch.optim.Optimizer:
+        found = make(*arguments, **named)
+        peaks.append({group["peak"] for group in found.param_groups})
+        return found
+
+    monkeypatch.setattr(optim, "make_optimizer", noted)
+    made = tuner()
+    plan = phase(made, "images", INPUT, batch_norm="trained")
+    made.run([plan], part(shapes, 0, 6), None, tmp_path, lambda rows: None)
+    assert peaks == [{0.01}]

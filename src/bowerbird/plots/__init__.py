@@ -7,6 +7,7 @@ Nothing is computed here but positions.
 from bowerbird.plots.classes import class_distribution, per_class_recall
 from bowerbird.plots.confusion import confusion_matrix
 from bowerbird.plots.curves import curves
+from bowerbird.plots.rates import rate_curve
 from bowerbird.plots.sheet import prediction_sheet
 from bowerbird.plots.style import render, save, shortened
 
@@ -16,6 +17,7 @@ __all__ = [
     "curves",
     "per_class_recall",
     "prediction_sheet",
+    "rate_curve",
     "render",
     "save",
     "shortened",

@@ -1,4 +1,9 @@
-"""How training went: loss and accuracy, for training and validation images."""
+"""How training went: loss and accuracy, for training and validation images.
+
+Decisions:
+- What was kept has a ring in every panel, and its figure in the legend.
+- The names of the layers that learn stand in a strip above the panel, where no line goes.
+"""
 
 from __future__ import annotations
 
@@ -16,48 +21,78 @@ if TYPE_CHECKING:
 
 __all__ = ["curves"]
 
+Row = Mapping[str, float | str]
 
-def curves(history: Sequence[Mapping[str, float | str]]) -> Figure:
+_LETTERS = 58
+"""Letters of a step's name that fit the width of a panel."""
+
+
+def curves(history: Sequence[Row]) -> Figure:
     """Loss and accuracy on training and validation images, side by side.
 
     Args:
-        history: one row per regularisation strength (phase "probe") or epoch (phase
-            "finetune"), with ``train_loss``, ``train_accuracy``, ``val_loss``,
+        history: one row per regularisation strength (phase "probe") or epoch (any other
+            phase), with ``train_loss``, ``train_accuracy``, ``val_loss``,
             ``val_accuracy``; probe rows have ``regularization`` (its strength: larger
-            is stronger), fine-tuning rows
-            ``epoch`` and ``step_name``. ``chosen`` is 1 in the row that was kept.
+            is stronger), the others ``epoch`` and ``step_name``, the layers that learn.
+            ``chosen`` is 1 in the row that was kept; after a soup, in several.
             Missing figures may be absent, empty or NaN.
 
     Raises:
         DataError: there is no row.
     """
-    phases = [p for p in ("probe", "finetune") if any(r.get("phase") == p for r in history)]
-    if not phases:
+    probe = sorted((r for r in history if r.get("phase") == "probe"), key=_strength)
+    epochs = sorted((r for r in history if r.get("phase") != "probe"), key=_epoch)
+    if not history:
         raise DataError("There are no curves to draw: the history has no row. Train first.")
+    parts = [part for part in (probe, epochs) if part]
     with style():
-        figure = new_figure(9.0, 3.2 * len(phases))
-        grid = figure.subplots(len(phases), 2, squeeze=False)
-        for phase, pair in zip(phases, grid, strict=True):
-            rows = [row for row in history if row.get("phase") == phase]
-            rows.sort(key=lambda row: _x(row, phase))
-            _draw_curves(pair[0], rows, phase, "loss")
-            _draw_curves(pair[1], rows, phase, "accuracy")
+        figure = new_figure(9.0, 3.2 * len(parts))
+        grid = figure.subplots(len(parts), 2, squeeze=False)
+        for rows, pair in zip(parts, grid, strict=True):
+            for axes, what in zip(pair, ("loss", "accuracy"), strict=True):
+                if rows is probe:
+                    _draw_probe(axes, rows, what)
+                else:
+                    _draw_epochs(axes, rows, what, "fine-tuning" if probe else "training")
     return figure
 
 
-def _number(row: Mapping[str, float | str], name: str) -> float:
+def _number(row: Row, name: str) -> float:
     value = row.get(name)
     return float("nan") if value is None or value == "" else float(value)
 
 
-def _x(row: Mapping[str, float | str], phase: str) -> float:
-    return _number(row, "regularization" if phase == "probe" else "epoch")
+def _strength(row: Row) -> float:
+    return _number(row, "regularization")
 
 
-def _draw_curves(
-    axes: Axes, rows: Sequence[Mapping[str, float | str]], phase: str, what: str
-) -> None:
-    x = [_x(row, phase) for row in rows]
+def _epoch(row: Row) -> float:
+    return _number(row, "epoch")
+
+
+def _draw_probe(axes: Axes, rows: Sequence[Row], what: str) -> None:
+    axes.set_title(f"{what.capitalize()} of the classifier on frozen features")
+    axes.set_xscale("log")
+    axes.minorticks_off()
+    axes.set_xlabel("regularisation (stronger →)")
+    axes.margins(x=0.08)
+    _draw_lines(axes, rows, [_strength(row) for row in rows], what)
+
+
+def _draw_epochs(axes: Axes, rows: Sequence[Row], what: str, doing: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    x = [_epoch(row) for row in rows]
+    axes.set_title(f"{what.capitalize()} while {doing}")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    axes.set_xlabel("epoch")
+    axes.set(xlim=(x[0] - 0.5, x[-1] + 0.5), **({"xticks": x} if len(x) == 1 else {}))
+    _name_steps(axes, rows, x)
+    _draw_lines(axes, rows, x, what)
+
+
+def _draw_lines(axes: Axes, rows: Sequence[Row], x: Sequence[float], what: str) -> None:
     for part, words, colour, mark in (
         ("train", "training", BLUE, "s"),
         ("val", "validation", RED, "o"),
@@ -66,62 +101,64 @@ def _draw_curves(
         if np.isnan(y).all():
             continue
         axes.plot(x, y, color=colour, marker=mark, ms=4, lw=1.6, label=words)
-        for row, x_chosen, y_chosen in zip(rows, x, y, strict=True):
-            if part == "val" and row.get("chosen") in (1, 1.0, "1", "1.0"):
-                _ring(axes, x_chosen, y_chosen, what)
+        if part == "val":
+            _ring_kept(axes, rows, x, y, what)
     axes.grid(axis="y")
-    axes.set_title(f"{what.capitalize()} {_PHASES[phase]}")
-    axes.margins(x=0.08, y=0.16)
-    if phase == "probe":
-        axes.set_xscale("log")
-        axes.minorticks_off()
-        axes.set_xlabel("regularisation (stronger →)")
-    else:
-        _whole_epochs(axes, x)
-        _mark_steps(axes, rows, x)
+    axes.margins(y=0.16)
     if what == "accuracy":
         axes.yaxis.set_major_formatter(percent)
         axes.set_ylim(top=min(axes.get_ylim()[1], 1.01))
     axes.legend(loc="best", fontsize=8)
 
 
-_PHASES = {"probe": "of the classifier on frozen features", "finetune": "while fine-tuning"}
+def _ring_kept(
+    axes: Axes, rows: Sequence[Row], x: Sequence[float], y: Sequence[float], what: str
+) -> None:
+    kept = [i for i, row in enumerate(rows) if row.get("chosen") in (1, 1.0, "1", "1.0")]
+    kept = [i for i in kept if np.isfinite(y[i])]
+    if not kept:
+        return
+    words = "kept"
+    if len(kept) == 1:
+        words += f": {percent(y[kept[0]]) if what == 'accuracy' else format(y[kept[0]], '.3g')}"
+    places = [x[i] for i in kept], [y[i] for i in kept]
+    axes.plot(*places, "o", ms=11, mfc="none", mec=INK, mew=1.3, label=words)
 
 
-def _ring(axes: Axes, x: float, y: float, what: str) -> None:
-    if np.isfinite(y):
-        axes.plot([x], [y], "o", ms=11, mfc="none", mec=INK, mew=1.3, label="kept")
-        shown = percent(y) if what == "accuracy" else f"{y:.3g}"
-        axes.annotate(
-            shown, (x, y), (0, -10), textcoords="offset points", ha="center", va="top", fontsize=8
-        )
-
-
-def _whole_epochs(axes: Axes, x: Sequence[float]) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
-    axes.set_xlabel("epoch")
-    if len(x) == 1:
-        axes.set(xlim=(x[0] - 1, x[0] + 1), xticks=x)
-
-
-def _mark_steps(axes: Axes, rows: Sequence[Mapping[str, float | str]], x: Sequence[float]) -> None:
-    """A light vertical line where the next layers begin to learn, with their name."""
+def _name_steps(axes: Axes, rows: Sequence[Row], x: Sequence[float]) -> None:
+    """Above the panel, from where on which layers learn; a line where the next ones begin."""
     names = [str(row.get("step_name") or "") for row in rows]
-    previous = names[0] if len(set(names)) == 1 else ""
-    for name, at in zip(names, x, strict=True):
-        if name and name != previous:
-            axes.axvline(at, color=LINE, lw=1, zorder=0)
-            axes.annotate(
-                shortened(name, 14),
-                (at, 1.0),
-                (2, -2),
-                xycoords=("data", "axes fraction"),
-                textcoords="offset points",
-                rotation=90,
-                va="top",
-                fontsize=7,
-                color=MUTED,
-            )
-        previous = name
+    firsts = [i for i, name in enumerate(names) if name and (i == 0 or name != names[i - 1])]
+    if not firsts:
+        return
+    ends = [*firsts[1:], len(rows)]
+    room = [_LETTERS * (end - i) // len(rows) - 1 for i, end in zip(firsts, ends, strict=True)]
+    shown, upright = _fitting([names[i] for i in firsts], room)
+    for i, words in zip(firsts, shown, strict=True):
+        edge = x[i] - 0.5
+        if i:
+            axes.axvline(edge, color=LINE, lw=1, zorder=0)
+        axes.annotate(
+            words,
+            (edge, 1.0),
+            (2, 3),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            rotation=90 if upright else 0,
+            va="bottom",
+            fontsize=7,
+            color=MUTED,
+        )
+    strip = 4.5 * max(map(len, shown)) if upright else 8
+    axes.set_title(axes.get_title(loc="left"), pad=9 + strip)
+
+
+def _fitting(names: Sequence[str], room: Sequence[int]) -> tuple[list[str], bool]:
+    """Names in so many letters, whole if they can be; and whether they must stand upright."""
+    if all(len(name) <= space for name, space in zip(names, room, strict=True)):
+        return list(names), False
+    bare = [name.removeprefix("from ") for name in names]
+    if all(space >= min(6, len(name)) for name, space in zip(bare, room, strict=True)):
+        pairs = zip(bare, room, strict=True)
+        return [shortened(name, max(space, 2)) for name, space in pairs], False
+    return [shortened(name, 16) for name in bare], True

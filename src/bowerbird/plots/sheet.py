@@ -49,7 +49,8 @@ def prediction_sheet(
     rows = -(-len(indices) // columns)
     with style():
         figure = new_figure(max(1.7 * columns, 3.4), 2.15 * rows)
-        axes = figure.add_subplot()
+        figure.set_layout_engine("none")  # it would draw all pictures once more
+        axes = figure.add_axes((0.01, 0.01, 0.98, 0.98))
         for place, index in enumerate(indices):
             left, top = place % columns, place // columns * 1.28
             _draw_picture(axes, load(predictions.paths[index]), predictions.paths[index], left, top)

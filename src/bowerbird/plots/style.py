@@ -45,10 +45,14 @@ def render(figure: Figure, format: str = "png", dpi: int = 150) -> bytes:
     import matplotlib
 
     buffer = io.BytesIO()
-    dated: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(format, {})
+    options: dict[str, dict[str, Any]] = {
+        "png": {"pil_kwargs": {"compress_level": 1}},  # faster, and a tenth larger
+        "svg": {"metadata": {"Date": None}},
+        "pdf": {"metadata": {"CreationDate": None}},
+    }
     with matplotlib.rc_context({"svg.hashsalt": "bowerbird"}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-        figure.savefig(buffer, format=format, dpi=dpi, metadata=dated)
+        figure.savefig(buffer, format=format, dpi=dpi, **options.get(format, {}))
     return buffer.getvalue()
 
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bowerbird.report import content
-from bowerbird.report.content import ReportData, headline
+from bowerbird.report.content import ReportData, told
 from bowerbird.report.page import templates
 from bowerbird.storage import write_bytes
 
@@ -31,14 +30,7 @@ def write_model_card(data: ReportData, path: Path) -> Path:
     """
     environment = templates().overlay()
     environment.filters = {**environment.filters, "plain": plain, "fence": fence}
-    text = environment.get_template("card.md.jinja").render(
-        data=data,
-        main=headline(data),
-        promise=content.promise(headline(data)),
-        summary=content.summary(data),
-        warnings=content.warnings(data),
-        limits=content.limits(data),
-    )
+    text = environment.get_template("card.md.jinja").render(**told(data))
     write_bytes(path, text.encode("utf-8", "replace"))
     return path
 

@@ -31,10 +31,12 @@ __all__ = [
     "duration",
     "headline",
     "limits",
+    "many",
     "percent",
     "promise",
     "split_words",
     "summary",
+    "told",
     "warnings",
 ]
 
@@ -50,8 +52,9 @@ class ModelFacts:
         name: as timm knows it.
         parameters: weights in all; `trainable` of them were learned in this run.
         input_size: height and width in pixels.
-        weights: where the weights came from.
+        weights: where the weights came from; empty if they were random.
         licence: of the weights, as far as known.
+        in_timm: whether timm alone can load it.
     """
 
     name: str
@@ -60,6 +63,7 @@ class ModelFacts:
     input_size: tuple[int, int]
     weights: str = ""
     licence: str = "unknown"
+    in_timm: bool = True
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,8 @@ class ReportData:
         environment: versions and machine.
         problems: images left out, and why.
         ignored: counts of files passed over, by reason.
-        notes: sentences to show as they are, e.g. why a method was chosen.
+        notes: sentences to show as they are, e.g. on leaks between the splits.
+        training: sentences on how it was trained.
         examples: paths by class name to show what the data looks like; by default taken
             from the evaluated pictures.
         timings: seconds by step; the step "total" is shown as the whole.
@@ -103,6 +108,7 @@ class ReportData:
     problems: Sequence[Problem] = ()
     ignored: Mapping[str, int] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    training: str = ""
     examples: Mapping[str, Sequence[str]] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)
     leaked: int | None = None
@@ -113,6 +119,23 @@ class ReportData:
         return (
             f"ReportData({self.name}, {len(self.classes)} classes, {len(self.evaluations)} scores)"
         )
+
+
+def told(data: ReportData) -> dict[str, Any]:
+    """What page and model card both say, by the names in their templates.
+
+    Raises:
+        DataError: there is no evaluation.
+    """
+    main = headline(data)
+    return {
+        "data": data,
+        "main": main,
+        "promise": promise(main),
+        "summary": summary(data),
+        "warnings": warnings(data),
+        "limits": limits(data),
+    }
 
 
 def headline(data: ReportData) -> Evaluation:
@@ -244,6 +267,15 @@ def duration(seconds: float) -> str:
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def many(number: int, word: str) -> str:
+    """A number of things.
+
+    >>> many(1, "epoch"), many(1200, "picture")
+    ('1 epoch', '1,200 pictures')
+    """
+    return f"{number:,} {word}{'s' * (number != 1)}"
 
 
 def percent(share: float) -> str:

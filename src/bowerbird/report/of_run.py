@@ -10,25 +10,26 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bowerbird import plots, storage
+from bowerbird import storage
+from bowerbird.config import NetworkConfig
 from bowerbird.data.dataset import Dataset, Problem
 from bowerbird.data.images import decode
 from bowerbird.data.splits import Split
 from bowerbird.errors import ImageError
 from bowerbird.evaluation.results import Evaluation
 from bowerbird.report.card import write_model_card
-from bowerbird.report.content import ModelFacts, ReportData, headline
+from bowerbird.report.content import ModelFacts, ReportData
+from bowerbird.report.figures import draw_charts, draw_sheets, save_all
+from bowerbird.report.method import kept_rows, training_words
 from bowerbird.report.page import write_report as write_page
 from bowerbird.runs import Run
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from PIL.Image import Image
 
 __all__ = ["collect", "write_report"]
 
-_PICTURE, _SHEET, _EXAMPLES = 160, 12, 8
-_SHEETS = ("mistakes", "least_sure", "surest")
+_PICTURE, _EXAMPLES = 160, 8
 
 
 def write_report(
@@ -52,17 +53,19 @@ def write_report(
     scores = {name: evaluation.to_dict() for name, evaluation in known.items()}
     storage.write_json(run.path / "metrics.json", scores)
     folder = storage.make_folder(run.path / "figures")
-    for name, figure in _figures(data).items():
-        plots.save(figure, folder / f"{name}.png", dpi=90 if name in _SHEETS else 150)
+    charts = draw_charts(data)
+    save_all(charts, folder, dpi=150)
+    save_all(draw_sheets(data), folder, dpi=90)
     write_model_card(data, run.path / "README.md")
-    return write_page(data, Path(path) if path is not None else run.path / "report.html")
+    page = Path(path) if path is not None else run.path / "report.html"
+    return write_page(data, page, charts)
 
 
 def collect(run: Run, evaluations: Mapping[str, Evaluation]) -> ReportData:
     """Everything the report says, from what the run has saved."""
     dataset, parts = run.manifest()
     environment = run.environment()
-    network = environment.get("network", {})
+    history = kept_rows(run.history(), environment)
     return ReportData(
         name=run.path.name,
         created=str(environment.get("created", "")),
@@ -70,13 +73,14 @@ def collect(run: Run, evaluations: Mapping[str, Evaluation]) -> ReportData:
         classes=run.classes,
         counts=parts.counts(dataset),
         evaluations=evaluations,
-        model=_model(run, network),
-        history=run.history(),
+        model=_model(run, environment),
+        history=history,
         config=run.recipe.model_dump(mode="json", exclude_none=True),
         environment={k: v for k, v in environment.items() if k in _SHOWN},
         problems=[*dataset.problems, *(Problem(p.path, p.reason) for p in parts.problems)],
         ignored=dataset.ignored,
         notes=parts.notes,
+        training=training_words(run.recipe, environment, history),
         examples=_examples(dataset, parts),
         timings=_timings(environment),
         leaked=len(parts.leaked),
@@ -102,7 +106,8 @@ def _evaluated(run: Run) -> dict[str, Evaluation]:
     from bowerbird.evaluation.predict import evaluate
 
     _, parts = run.manifest()
-    return {name: evaluate(run, name) for name in ("val", "test") if len(parts.indices(name))}
+    scored = ("test",) if run.recipe.train.refit else ("val", "test")  # a refit learns from val
+    return {name: evaluate(run, name) for name in scored if len(parts.indices(name))}
 
 
 def _command(run: Run, environment: Mapping[str, Any]) -> str:
@@ -121,39 +126,26 @@ def _timings(environment: Mapping[str, Any]) -> dict[str, float]:
     return found | {"total": sum(found.values())} if found else {}
 
 
-def _model(run: Run, network: Mapping[str, Any]) -> ModelFacts:
-    weights = network.get("weights", {})
-    preprocess = network.get("preprocess", {})
+def _model(run: Run, environment: Mapping[str, Any]) -> ModelFacts:
+    network = environment.get("network", {})
+    weights, preprocess = network.get("weights", {}), network.get("preprocess", {})
     parameters = int(network.get("parameters", 0))
+    kind, origin = weights.get("kind", "unknown"), weights.get("origin", "unknown")
     return ModelFacts(
-        name=run.recipe.train.model,
+        name=run.recipe.network.model,
         parameters=parameters,
-        trainable=int(run.environment().get("parameters_learned", parameters)),
+        trainable=int(environment.get("parameters_learned", parameters)),
         input_size=tuple(preprocess.get("input_size", (0, 0))),
-        weights=f"{weights.get('kind', 'unknown')}: {weights.get('origin', 'unknown')}",
+        weights="" if kind == "none" else f"{kind}: {origin}",
         licence=weights.get("licence") or "unknown",
+        in_timm=_loads_in_timm(run.recipe.network),
     )
 
 
-def _figures(data: ReportData) -> dict[str, Figure]:
-    main = headline(data)
-    figures = {
-        "confusion_matrix": plots.confusion_matrix(main.confusion),
-        "class_distribution": plots.class_distribution(data.counts),
-        "recall_per_class": plots.per_class_recall(main),
-    }
-    if data.history:
-        figures["curves"] = plots.curves(data.history)
-    predictions = main.predictions
-    if predictions is None:
-        return figures
-    chosen = (predictions.worst, predictions.least_sure, predictions.most_sure)
-    sheets = {name: choose(_SHEET) for name, choose in zip(_SHEETS, chosen, strict=True)}
-    return figures | {
-        name: plots.prediction_sheet(predictions, rows, data.load)
-        for name, rows in sheets.items()
-        if len(rows)
-    }
+def _loads_in_timm(network: NetworkConfig) -> bool:
+    """Whether the network's name alone makes it: nothing was rebuilt."""
+    rebuilt = network.surgery or network.head != "linear" or network.head_dropout
+    return not rebuilt and not network.model.startswith("torchvision:")
 
 
 def _usage(run: Run) -> dict[str, str]:
@@ -164,7 +156,7 @@ def _usage(run: Run) -> dict[str, str]:
         'found, unreadable = bb.predict(run, bb.read_images("IMAGES", labelled=False))'
     )
     usage = {"Command line": f"bowerbird predict {folder} IMAGES", "Python": python}
-    if not run.recipe.train.model.startswith("torchvision:"):
+    if _loads_in_timm(run.recipe.network):
         usage["Plain timm"] = (
             "import timm\n\n"
             f"model = timm.create_model({f'local-dir:{folder}/model'!r}, pretrained=True).eval()\n"

@@ -17,17 +17,20 @@ from typing import TYPE_CHECKING, Any
 from bowerbird import plots
 from bowerbird.evaluation.metrics import wilson
 from bowerbird.evaluation.results import ClassScore, Evaluation, Interval, Predictions
-from bowerbird.report import content
-from bowerbird.report.content import ReportData, duration, headline, percent, split_words
+from bowerbird.report.content import ReportData, duration, headline, percent, split_words, told
+from bowerbird.report.figures import draw_charts
 from bowerbird.report.pictures import Chart, chart, thumbnails
 from bowerbird.storage import write_bytes
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from matplotlib.figure import Figure
 
 __all__ = ["templates", "write_report"]
 
 WORST, LEAST_SURE, SUREST, PAIRS, LISTED = 18, 12, 6, 12, 200
+WIDEST = 6
+"""Facts side by side, at most."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,13 @@ class ClassRow:
     said: int
 
 
-def write_report(data: ReportData, path: Path) -> Path:
+def write_report(data: ReportData, path: Path, figures: Mapping[str, Figure] | None = None) -> Path:
     """Write the report of a run as one HTML file.
 
     Args:
         data: what to report.
         path: of the file; an older one is replaced.
+        figures: of `figures.draw_charts`, if they are drawn already.
 
     Raises:
         DataError: there is no evaluation.
@@ -64,18 +68,16 @@ def write_report(data: ReportData, path: Path) -> Path:
     main = headline(data)
     galleries = _galleries(data, main)
     shown = [tile.path for tiles in galleries.values() for tile in tiles]
+    drawn = draw_charts(data) if figures is None else figures
+    tiles = _facts(data, main)
     text = (
         templates()
         .get_template("report.html.jinja")
         .render(
-            data=data,
-            main=main,
-            promise=content.promise(main),
-            summary=content.summary(data),
-            warnings=content.warnings(data),
-            limits=content.limits(data),
-            tiles=_facts(data, main),
-            charts=_charts(data, main),
+            **told(data),
+            tiles=tiles,
+            columns=-(-len(tiles) // -(-len(tiles) // WIDEST)),
+            charts=_charts(data, main, drawn),
             examples=[(name, tiles) for name, tiles in galleries.items() if name in data.classes],
             galleries={
                 name: galleries.get(f"\0{name}", []) for name in ("worst", "unsure", "surest")
@@ -168,24 +170,16 @@ def _rounded(number: int) -> str:
     return str(number)
 
 
-def _charts(data: ReportData, main: Evaluation) -> dict[str, Chart]:
+def _charts(data: ReportData, main: Evaluation, figures: Mapping[str, Figure]) -> dict[str, Chart]:
     k, on = len(data.classes), split_words(main.on)
-    charts = {
-        "confusion": chart(
-            plots.confusion_matrix(main.confusion),
-            f"Confusion matrix of {k} classes on {on}; the commonest confusions are listed below.",
-        )
+    words = {
+        "confusion_matrix": f"Confusion matrix of {k} classes on {on}; the commonest confusions "
+        "are listed below.",
+        "class_distribution": "Pictures per class and split; the table of classes below has the "
+        "figures.",
+        "curves": "Loss and accuracy on training and validation pictures.",
     }
-    if any(sum(by_class.values()) for by_class in data.counts.values()):
-        charts["distribution"] = chart(
-            plots.class_distribution(data.counts),
-            "Pictures per class and split; the table of classes below has the figures.",
-        )
-    if data.history:
-        charts["curves"] = chart(
-            plots.curves(data.history), "Loss and accuracy on training and validation pictures."
-        )
-    return charts
+    return {name: chart(figures[name], alt) for name, alt in words.items() if name in figures}
 
 
 def _galleries(data: ReportData, main: Evaluation) -> dict[str, list[Tile]]:

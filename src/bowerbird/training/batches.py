@@ -20,13 +20,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from bowerbird.data.dataset import Dataset, Problem
 from bowerbird.data.images import decode, enumerate_views, load_input
+from bowerbird.data.splits import Split
 from bowerbird.data.transforms import draw
 from bowerbird.errors import DataError, ImageError
 from bowerbird.features import FeatureCache, Features, Image, extract
 from bowerbird.features.extraction import Extractor
+from bowerbird.training import processes
 
-__all__ = ["Batches", "CachedBatches", "ImageBatches", "Part", "features_of", "order"]
+__all__ = ["Batches", "CachedBatches", "ImageBatches", "Part", "features_of", "order", "part_of"]
 
 Rows = npt.NDArray[np.intp]
 
@@ -71,6 +74,14 @@ class Part:
         return Part(self.images + other.images, targets)
 
 
+def part_of(dataset: Dataset, split: Split, name: str) -> Part:
+    """The images of a split, by its name, with their classes."""
+    rows = split.indices(name)
+    images = tuple(Image(dataset.path(int(i)), str(split.hashes[int(i)])) for i in rows)
+    targets = np.array([dataset.samples[int(i)].target for i in rows], dtype=np.int64)
+    return Part(images, targets)
+
+
 def features_of(
     extractor: Extractor, part: Part, views: int, *, cache: FeatureCache, workers: int
 ) -> list[Features]:
@@ -80,14 +91,21 @@ def features_of(
         DataError: an image that could be read when the run began can't be now; rows and
             classes would no longer belong together.
     """
-    found, problems = extract(
-        extractor.network,
-        part.images,
-        views=enumerate_views(views),
-        cache=cache,
-        workers=workers,
-        extractor=extractor,
-    )
+
+    def features(images: Sequence[Image]) -> tuple[list[Features], list[Problem]]:
+        return extract(
+            extractor.network,
+            images,
+            views=enumerate_views(views),
+            cache=cache,
+            workers=workers,
+            extractor=extractor,
+        )
+
+    if processes.count() > 1:  # each computes its share, then all read the cache
+        features(part.images[processes.rank() :: processes.count()])
+        processes.wait()
+    found, problems = features(part.images)
     if problems:
         raise DataError(
             f"{problems[0].path} could be read when this run began, and can't be now: "
@@ -147,7 +165,11 @@ class ImageBatches:
         try:
             if self.level in ("plain", "none"):
                 return load_input(self.paths[row], preprocess)
-            image = decode(self.paths[row], min_size=2 * max(preprocess.input_size))
+            image = decode(
+                self.paths[row],
+                min_size=2 * max(preprocess.input_size),
+                channels=len(preprocess.mean),
+            )
         except ImageError as error:
             raise ImageError(
                 f"{self.paths[row]} could be read when this run began, and can't be now: {error}. "

@@ -1,14 +1,15 @@
 """A training state on disk: all that the next step depends on, in one safetensors file.
 
-Tensors (trained layers, optimizer) are stored as they are; the rest (phase, epoch,
-step, sums, history) as JSON in the file's metadata. One atomic write, so layers,
-optimizer and counters can never come from different moments.
+Tensors (layers, optimizer, moving average) are stored as they are; the rest (phase, epoch,
+step, sums, history, what else the optimizer keeps) as JSON in the file's metadata. One
+atomic write, so layers, optimizer and counters can never come from different moments.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch import nn
 from bowerbird import storage
 from bowerbird.errors import RunError
 
-__all__ = ["Checkpoint", "load_checkpoint", "restore", "save_checkpoint"]
+__all__ = ["Checkpoint", "load_checkpoint", "restore", "save_checkpoint", "unsaved"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,24 +29,37 @@ class Checkpoint:
     """What was saved.
 
     Attributes:
-        tensors: names start with ``model.`` or ``optimizer.``.
+        tensors: names start with ``model.``, ``optimizer.``, ``group.`` or ``average.``.
         facts: counters, sums, history.
+        plain: what the optimizer keeps besides tensors: ``state`` and ``groups``.
     """
 
     tensors: dict[str, torch.Tensor]
     facts: dict[str, Any]
+    plain: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def named(self, kind: str) -> dict[str, torch.Tensor]:
+        """The tensors of a kind (``"model"``, ``"average"``), by their names there."""
+        start = kind + "."
+        return {k.removeprefix(start): v for k, v in self.tensors.items() if k.startswith(start)}
 
 
 def save_checkpoint(
-    path: Path, part: nn.Module, optimizer: torch.optim.Optimizer | None, facts: dict[str, Any]
+    path: Path,
+    part: nn.Module,
+    optimizer: torch.optim.Optimizer | None,
+    facts: dict[str, Any],
+    average: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
-    """Write the state of `part`, its optimizer and `facts` atomically."""
+    """Write the state of `part`, its optimizer, its moving average and `facts` atomically."""
     tensors = {f"model.{k}": v.detach().contiguous() for k, v in part.state_dict().items()}
+    plain: dict[str, Any] = {}
     if optimizer is not None:
-        for index, values in optimizer.state_dict()["state"].items():
-            for name, value in values.items():
-                tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value).contiguous()
-    storage.write_bytes(path, save(tensors, metadata={"facts": json.dumps(facts)}))
+        plain = _optimizer_state(optimizer, tensors)
+    for name, value in (average or {}).items():
+        tensors[f"average.{name}"] = value.contiguous()
+    metadata = {"facts": json.dumps(facts), "optimizer": json.dumps(plain)}
+    storage.write_bytes(path, save(tensors, metadata=metadata))
 
 
 def load_checkpoint(path: Path) -> Checkpoint | None:
@@ -58,8 +72,10 @@ def load_checkpoint(path: Path) -> Checkpoint | None:
         return None
     try:
         with safe_open(str(path), framework="pt") as file:
-            facts = json.loads((file.metadata() or {})["facts"])
-            return Checkpoint({name: file.get_tensor(name) for name in file.keys()}, facts)  # noqa: SIM118
+            metadata = file.metadata() or {}
+            facts, plain = json.loads(metadata["facts"]), json.loads(metadata["optimizer"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return Checkpoint(tensors, facts, plain)
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise RunError(
             f"The training state {path} is damaged ({error}). Delete it to train this run again "
@@ -71,17 +87,77 @@ def restore(
     checkpoint: Checkpoint, part: nn.Module, optimizer: torch.optim.Optimizer | None = None
 ) -> None:
     """Put a state back into the layers, and into the optimizer if given."""
-    layers = {
-        name.removeprefix("model."): tensor
-        for name, tensor in checkpoint.tensors.items()
-        if name.startswith("model.")
-    }
-    part.load_state_dict(layers)
+    part.load_state_dict(checkpoint.named("model"))
     if optimizer is None:
         return
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, tensor in checkpoint.tensors.items():
-        if name.startswith("optimizer."):
-            _, index, key = name.split(".", 2)
-            state.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+    state = _joined(checkpoint.named("optimizer"), checkpoint.plain.get("state", {}))
+    groups = _joined(checkpoint.named("group"), checkpoint.plain.get("groups", {}))
+    present = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict(
+        {
+            "state": {index: _laid_out(optimizer, index, kept) for index, kept in state.items()},
+            "param_groups": [group | groups.get(n, {}) for n, group in enumerate(present)],
+        }
+    )
+
+
+def unsaved(optimizer: torch.optim.Optimizer) -> list[str]:
+    """Names of what an optimizer keeps that a checkpoint can't hold."""
+    held = optimizer.state_dict()["state"].values()
+    found = {name: value for kept in held for name, value in kept.items()}
+    return [n for n, v in found.items() if not isinstance(v, torch.Tensor) and not _is_plain(v)]
+
+
+def _optimizer_state(
+    optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]
+) -> dict[str, Any]:
+    """Add the optimizer's tensors to `tensors`; what it keeps besides them."""
+    found = optimizer.state_dict()
+    groups = dict(enumerate(found["param_groups"]))
+    return {
+        "state": {n: _plain(f"optimizer.{n}", v, tensors) for n, v in found["state"].items()},
+        "groups": {n: _plain(f"group.{n}", v, tensors) for n, v in groups.items()},
+    }
+
+
+def _plain(
+    name: str, values: Mapping[str, Any], tensors: dict[str, torch.Tensor]
+) -> dict[str, Any]:
+    """What JSON can hold; tensors go to `tensors`. The rest (types, functions) are settings that
+    an optimizer is made with again.
+    """
+    for key, value in values.items():
+        if isinstance(value, torch.Tensor):
+            tensors[f"{name}.{key}"] = value.contiguous()
+    return {k: v for k, v in values.items() if k != "params" and _is_plain(v)}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _joined(
+    tensors: Mapping[str, torch.Tensor], plain: Mapping[str, Mapping[str, Any]]
+) -> dict[int, dict[str, Any]]:
+    """Values by number: tensors are named ``"3.exp_avg"``, the rest ``"step"`` under ``"3"``."""
+    found: dict[int, dict[str, Any]] = {int(n): dict(values) for n, values in plain.items()}
+    for name, tensor in tensors.items():
+        index, _, key = name.partition(".")
+        found.setdefault(int(index), {})[key] = tensor
+    return found
+
+
+def _laid_out(
+    optimizer: torch.optim.Optimizer, index: int, kept: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Tensors laid out in memory as their parameter is: norms add up in that order."""
+    every = [p for group in optimizer.param_groups for p in group["params"]]
+    like = every[index]
+    return {
+        name: torch.empty_like(like, dtype=value.dtype).copy_(value)
+        if isinstance(value, torch.Tensor) and value.shape == like.shape
+        else value
+        for name, value in kept.items()
+    }

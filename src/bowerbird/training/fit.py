@@ -13,30 +13,27 @@ Decisions:
 
 from __future__ import annotations
 
-import dataclasses
-import json
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from bowerbird import progress, storage
 from bowerbird.config import Recipe, TrainConfig
 from bowerbird.data.dataset import Dataset
 from bowerbird.data.splits import Split
 from bowerbird.errors import ConfigError, DataError, Interrupted, ModelError, RunError
-from bowerbird.features import FeatureCache, Features, Image
+from bowerbird.features import FeatureCache, Features
 from bowerbird.features.extraction import Extractor, chosen_device
 from bowerbird.machine import cores
-from bowerbird.models.cuts import classifier_name, trace
-from bowerbird.models.networks import Network, create_model, load_network, save_network
-from bowerbird.runs import Run, create_run
-from bowerbird.training import plan, probe, tuning
-from bowerbird.training.batches import Part, features_of
+from bowerbird.models.cuts import trace
+from bowerbird.models.networks import Network, from_config, load_network, save_network
+from bowerbird.runs import Run, create_run, load_run
+from bowerbird.training import plan, probe, processes, settings, tuning
+from bowerbird.training.batches import Part, features_of, part_of
 from bowerbird.training.interrupts import StopSignal, listening
 from bowerbird.training.logistic import Solution
-from bowerbird.training.loop import PhasePlan
+from bowerbird.training.phases import PhasePlan, read_plan
 from bowerbird.training.tuning import Tuner
 
 __all__ = ["fit", "resume"]
@@ -77,11 +74,12 @@ def fit(
         )
     if network is not None:
         full = full.model_copy(
-            update={"train": full.train.model_copy(update={"model": network.name})}
+            update={"network": full.network.model_copy(update={"model": network.name})}
         )
     chosen_device(full.train.device)
-    made = network or _made(full.train, dataset.classes)  # a typo leaves no folder behind
-    plan.check_settings(made, full.train)
+    # before the folder is made, so that a typo leaves none behind
+    made = network or from_config(full.network, len(dataset.classes), full.train.seed)
+    settings.check_settings(made, full.train)
     run = _begun(full, dataset, split, None if out is None else Path(out), network)
     return _go_on(run, made if network is None else None)
 
@@ -102,13 +100,18 @@ def _begun(
     recipe: Recipe, dataset: Dataset, split: Split, out: Path | None, network: Network | None
 ) -> Run:
     """The run's folder, whole even if someone asks to stop meanwhile."""
+
+    def create() -> Run:
+        run = create_run(recipe, dataset, split, out)
+        if network is not None:
+            save_network(network, run.state / "initial", dataset.classes)
+        run.note_environment({"network_given": network is not None})
+        return run
+
     with listening() as stop:
         try:
             with stop.deferred():
-                run = create_run(recipe, dataset, split, out)
-                if network is not None:
-                    save_network(network, run.state / "initial", dataset.classes)
-                run.note_environment({"network_given": network is not None})
+                run = processes.from_main(create)
         except Interrupted as error:
             raise _stopped(run) from error
     return run
@@ -120,15 +123,20 @@ def _go_on(run: Run, network: Network | None = None) -> Run:
             f"The run {run.path} was stopped while its folder was being made. Nothing is lost: "
             "train again."
         )
-    storage.make_folder(run.state)
-    for leftover in run.path.rglob(".part-*"):  # of a write that was cut off, see `storage`
-        leftover.unlink(missing_ok=True)
-    with listening() as stop, progress.log_to(run.path / "log.txt"):
+    processes.from_main(lambda: _tidy(run))
+    logged = progress.log_to(run.path / "log.txt")
+    with listening() as stop, logged if processes.is_main() else contextlib.nullcontext():
         try:
             _Training(run, stop, network).run_all()
         except (KeyboardInterrupt, Interrupted) as error:
             raise _stopped(run) from error
     return run
+
+
+def _tidy(run: Run) -> None:
+    storage.make_folder(run.state)
+    for leftover in run.path.rglob(".part-*"):  # of a write that was cut off, see `storage`
+        leftover.unlink(missing_ok=True)
 
 
 def _stopped(run: Run) -> Interrupted:
@@ -141,8 +149,9 @@ class _Training:
     def __init__(self, run: Run, stop: StopSignal, network: Network | None = None) -> None:
         self.run, self.stop, self.config = run, stop, run.recipe.train
         dataset, split = run.manifest()
-        self.train, self.val = _part(dataset, split, "train"), _part(dataset, split, "val")
+        self.train, self.val = part_of(dataset, split, "train"), part_of(dataset, split, "val")
         self.network = network or self._initial()
+        self.probed = settings.starts_from_probe(self.network, self.config)
         self.precision = run.environment().get("forward_precision", self.config.precision)
         self.cache = FeatureCache()
         self.workers = self.config.workers or cores()
@@ -151,67 +160,81 @@ class _Training:
     def run_all(self) -> None:
         """Probe, fine-tune, choose, save."""
         began = time.monotonic()
-        probed = self._probe()
+        probed = self._probe() if self.probed else None
         tuned = self._finetune(probed)
         chosen = self._choose(probed, tuned)
         if self.config.refit:
             self._refit(probed, chosen)
+        if processes.is_main():
+            self._finish(chosen, time.monotonic() - began)
+        processes.wait()
+
+    def _finish(self, chosen: str, lasted: float) -> None:
         earlier = self.run.environment().get("seconds_training", 0.0)
         self.run.note_environment(
             {
-                "seconds_training": round(earlier + time.monotonic() - began, 1),
+                "seconds_training": round(earlier + lasted, 1),
                 "chosen": chosen,
                 "network": self.network.to_dict(),
                 "parameters_learned": self._learned(chosen),
+                "processes": processes.count(),
             }
         )
         save_network(self.network, self.run.path / "model", self.run.classes)
 
     def _learned(self, chosen: str) -> int:
         """Parameters that were learnt: the classifier's, or those of the phases that were kept."""
-        if chosen == "probe":
-            head = self.network.module.get_submodule(classifier_name(self.network.module))
-            return sum(p.numel() for p in head.parameters())
         traced = trace(self.network.module)
-        planned = _written_plan(self.run.state / "plan.json")
+        if chosen == "probe":
+            head = traced.suffix(traced.before_classifier())
+            return sum(p.numel() for p in head.parameters())
+        planned = read_plan(self.run.state / "plan.json")
         phases = tuning.as_chosen(planned, self.run.state) or planned[:1]
-        parts = [traced.suffix(phase.cut) for phase in phases]
-        learned = {id(p): p.numel() for part in parts for p in part.parameters()}
+        learned: dict[int, int] = {}
+        for phase in phases:
+            for number in range(phase.step_at((phase.stop_after or phase.epochs) - 1) + 1):
+                step = phase.steps[number]
+                named = traced.suffix(step.cut).named_parameters()
+                learned |= {id(p): p.numel() for n, p in named if n not in step.frozen}
         return sum(learned.values())
 
     def _probe(self) -> Solution:
         """The head on frozen features, now in the network."""
-        extractor = self._extractor()
-        self.precision = extractor.precision  # measured once, then this run's
-        self.run.note_environment({"forward_precision": extractor.precision})
+        extractor = self._first_extractor()
         views = self._features(extractor, self.train, self.config.views)
         val = self._features(extractor, self.val, 1)[0]
-        solution = probe.fit_probe(
-            views, self.train.targets, (val, self.val.targets), self._classes(), self.config
+        solution = processes.from_main(
+            lambda: probe.fit_probe(
+                views, self.train.targets, (val, self.val.targets), self._classes(), self.config
+            )
         )
         probe.put_into(self.network.module, solution.linear)
         rows = [{"phase": "probe", "step_name": "head", **row} for row in solution.rows]
+        self._report(rows)
         self.rows = rows
-        self.run.write_history(rows)
-        best = next(row for row in rows if row["chosen"])
+        best = _chosen(solution)
         progress.say(
             f"Probe: {best['val_accuracy']:.1%} of {len(self.val.images)} validation images right "
             f"with a linear classifier on {extractor.shape[0]} frozen features."
         )
         return solution
 
-    def _finetune(self, probed: Solution) -> tuple[float, float] | None:
-        """Fine-tune within the budget; returns accuracy and loss on validation."""
+    def _finetune(self, probed: Solution | None) -> tuple[float, float] | None:
+        """Train layers within the budget; returns accuracy and loss on validation."""
         if self.config.method == "probe":
             return None
-        wrong = round((1 - _chosen(probed)["val_accuracy"]) * len(self.val.images))
-        worth, why = plan.worth_tuning(wrong, len(self.val.images))
-        if self.config.method == "auto":
-            progress.say(why)
-        if self.config.method == "auto" and not worth:
-            return None
+        if probed is not None:
+            wrong = round((1 - _chosen(probed)["val_accuracy"]) * len(self.val.images))
+            worth, why = plan.worth_tuning(wrong, len(self.val.images))
+            if self.config.method == "auto":
+                progress.say(why)
+            if self.config.method == "auto" and not worth:
+                return None
+        else:
+            self._first_extractor()
         tuner = self._tuner()
-        phases = self._plan(tuner)
+        phases = processes.from_main(lambda: self._plan(tuner))
+        self.config = tuner.config = load_run(self.run.path).recipe.train
         if not phases:
             progress.say("The budget is too short for fine-tuning; the probe stays.")
             return None
@@ -221,33 +244,48 @@ class _Training:
         """The written plan, or a new one, written before it is followed."""
         file = self.run.state / "plan.json"
         if file.is_file():
-            return _written_plan(file)
-        budget = self.config.budget_seconds
-        phases = plan.make_plan(tuner, self.train.images, self.config, budget)
-        self._keep_resolved(plan.resolved(phases))
-        storage.write_json(file, [dataclasses.asdict(phase) for phase in phases])
+            return read_plan(file)
+        budget, images = self.config.budget_seconds, self.train.images
+        if self.config.batch_size == "auto":
+            size = plan.fitting_batch(tuner, images, self.config)
+            progress.say(f"Batches of {size} images fit the memory.")
+            self.config = self.config.model_copy(update={"batch_size": size})
+        phases = plan.make_plan(tuner, images, self.config, budget, probed=self.probed)
+        self._keep_resolved(plan.resolved(phases, self.config))
+        storage.write_json(file, [phase.to_dict() for phase in phases])
         lasting = sum(phase.seconds for phase in phases)
-        words = "; ".join(f"{p.epochs} epochs {p.name} ({p.source})" for p in phases)
+        words = "; ".join(_described(phase) for phase in phases)
         if words:
             progress.say(
-                f"Fine-tuning, about {lasting:.0f} s; {plan.budget_words(self.config)}: {words}."
+                f"Training, about {lasting:.0f} s; {plan.budget_words(self.config)}: {words}."
             )
         return phases
 
     def _keep_resolved(self, found: dict[str, Any]) -> None:
         """Write what was measured into ``config.toml``, which then repeats the run."""
-        recipe = self.run.recipe
-        train = recipe.train.model_copy(update=found)
-        text = recipe.model_copy(update={"train": train}).to_toml()
+        train = self.config.model_copy(update=found)
+        text = self.run.recipe.model_copy(update={"train": train}).to_toml()
         storage.write_text(self.run.path / "config.toml", text)
 
-    def _choose(self, probed: Solution, tuned: tuple[float, float] | None) -> str:
+    def _first_extractor(self) -> Extractor:
+        """The frozen part; forward passes keep the precision measured here to the run's end."""
+        made = self._extractor() if processes.is_main() else None
+        self.precision = processes.from_main(lambda: made.precision if made else "")
+        if processes.is_main():
+            self.run.note_environment({"forward_precision": self.precision})
+        return made or self._extractor()
+
+    def _choose(self, probed: Solution | None, tuned: tuple[float, float] | None) -> str:
         """Keep what is better on validation; the network then holds it."""
+        if probed is None:
+            if tuned is not None:
+                progress.say(f"Trained: {tuned[0]:.1%} on validation.")
+            return "finetune"
         if tuned is None:
             return "probe"
         row = _chosen(probed)
         before, after = (row["val_accuracy"], -row["val_loss"]), (tuned[0], -tuned[1])
-        if self.config.method == "finetune" or after[0] > before[0]:
+        if self.config.method != "auto" or after[0] > before[0]:
             progress.say(f"Fine-tuned: {after[0]:.1%} on validation, the probe {before[0]:.1%}.")
             return "finetune"
         self.network = self._initial()
@@ -258,18 +296,21 @@ class _Training:
         )
         return "probe"
 
-    def _refit(self, probed: Solution, chosen: str) -> None:
+    def _refit(self, probed: Solution | None, chosen: str) -> None:
         """Learn once more what was chosen, from training and validation images together."""
         both = self.train.joined(self.val)
         progress.say(f"Refit on all {len(both.images)} training and validation images.")
         self.network = self._initial()
-        views = self._features(self._extractor(), both, self.config.views)
-        solution = probe.fit_probe(
-            views, both.targets, None, self._classes(), self.config, probed.strength
-        )
-        probe.put_into(self.network.module, solution.linear)
+        if probed is not None:
+            views = self._features(self._extractor(), both, self.config.views)
+            solution = processes.from_main(
+                lambda: probe.fit_probe(
+                    views, both.targets, None, self._classes(), self.config, probed.strength
+                )
+            )
+            probe.put_into(self.network.module, solution.linear)
         if chosen == "finetune":
-            phases = tuning.as_chosen(_written_plan(self.run.state / "plan.json"), self.run.state)
+            phases = tuning.as_chosen(read_plan(self.run.state / "plan.json"), self.run.state)
             folder = storage.make_folder(self.run.state / "refit")
             self._tuner().run(phases, both, None, folder, lambda rows: None)
 
@@ -283,7 +324,8 @@ class _Training:
         return Extractor(self.network, precision=self.precision, device=self._device())
 
     def _report(self, rows: list[dict[str, Any]]) -> None:
-        self.run.write_history(self.rows + rows)
+        if processes.is_main():
+            self.run.write_history(self.rows + rows)
 
     def _features(self, extractor: Extractor, part: Part, views: int) -> list[Features]:
         return features_of(extractor, part, views, cache=self.cache, workers=self.workers)
@@ -292,25 +334,13 @@ class _Training:
         return len(self.run.classes)
 
     def _device(self) -> str:
-        return chosen_device(self.config.device)
+        return processes.device(chosen_device(self.config.device))
 
     def _initial(self) -> Network:
         """The network as it is before training."""
         if self.run.environment().get("network_given"):
             return load_network(self.run.state / "initial")[0]
-        return _made(self.config, self.run.classes)
-
-
-def _made(config: TrainConfig, classes: tuple[str, ...]) -> Network:
-    """The network that the settings name."""
-    return create_model(
-        config.model,
-        num_classes=len(classes),
-        weights=config.weights,
-        offline=config.offline,
-        image_size=config.image_size,
-        seed=config.seed,
-    )
+        return from_config(self.run.recipe.network, self._classes(), self.config.seed)
 
 
 def _check_split(dataset: Dataset, split: Split, *, refit: bool) -> None:
@@ -329,19 +359,12 @@ def _check_split(dataset: Dataset, split: Split, *, refit: bool) -> None:
         )
 
 
-def _part(dataset: Dataset, split: Split, name: str) -> Part:
-    rows = split.indices(name)
-    images = tuple(Image(dataset.path(int(i)), str(split.hashes[int(i)])) for i in rows)
-    targets = np.array([dataset.samples[int(i)].target for i in rows], dtype=np.int64)
-    return Part(images, targets)
-
-
 def _chosen(solution: Solution) -> dict[str, Any]:
     return next(row for row in solution.rows if row["chosen"])
 
 
-def _written_plan(file: Path) -> list[PhasePlan]:
-    try:
-        return [PhasePlan(**phase) for phase in json.loads(file.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError) as error:
-        raise RunError(f"{file} can't be read ({error}). Delete it to plan anew.") from error
+def _described(phase: PhasePlan) -> str:
+    words = "; ".join(f"{step.name} ({step.source}) from epoch {step.epoch + 1} on"
+                      for step in phase.later)  # fmt: skip
+    first = f"{phase.epochs} epochs {phase.name} ({phase.source})"
+    return f"{first}, {words}" if words else first

@@ -35,7 +35,7 @@ from bowerbird.features import Features
 __all__ = ["STRENGTHS", "Linear", "Solution", "Table", "fit_path", "minimise"]
 
 STRENGTHS = tuple(float(s) for s in np.logspace(1.0, -3.5, 10))
-_CHUNK_ROWS, _IN_MEMORY = 4096, 96 << 20
+_CHUNK_ROWS, _IN_MEMORY = 2048, 96 << 20
 _ITERATIONS, _PATIENCE = 200, 2
 
 

@@ -1,9 +1,10 @@
-"""What fine-tuning does with its budget: which layers, how many epochs, how fast.
+"""What training does with its budget: which layers, how many epochs, how fast.
 
-The head has been learnt by the probe. Then come the last stages, from cached
-activations, where a step costs little; then as much of the network as the data and the
-budget justify, from the images with random changes. Step times are measured here, on
-this machine, never assumed.
+Fine-tuning: the head has been learnt by the probe, or learns first. Then come the last
+stages, from cached activations, where a step costs little; then as much of the network as
+the data and the budget justify, from the images with random changes. Gradual: one phase
+that releases stages step by step. Plain: one phase over all that is not frozen. Step
+times are measured here, on this machine, never assumed.
 
 Decisions, with what they rest on (`LOG.md`):
 - The deep phase trains the later half of the stages: on a thousand images the whole
@@ -18,39 +19,44 @@ Decisions, with what they rest on (`LOG.md`):
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import nn
-from torch.nn import functional
 
 from bowerbird.config import TrainConfig
-from bowerbird.errors import ConfigError
 from bowerbird.features import Image
-from bowerbird.features.precision import Measured, recorded
-from bowerbird.models.cuts import INPUT, Traced, trace
-from bowerbird.models.networks import Network
-from bowerbird.training.loop import PhasePlan
+from bowerbird.models.cuts import INPUT, Traced
+from bowerbird.training import cost, memory
+from bowerbird.training.optim import peak_rate
+from bowerbird.training.phases import PhasePlan, Step
+from bowerbird.training.release import (
+    Start,
+    allowed,
+    asked_start,
+    asked_steps,
+    learning,
+    stage_starts,
+    warn_of_leaps,
+)
 
 if TYPE_CHECKING:
     from bowerbird.training.tuning import Tuner
 
 __all__ = [
     "budget_words",
-    "check_settings",
+    "fitting_batch",
+    "half",
     "last_stages_cut",
     "make_plan",
     "resolved",
     "worth_tuning",
 ]
 
-_RATE = 1e-3
 _MANY_IMAGES, _MOST_EPOCHS, _FEWEST_EPOCHS = 5000, 20, 3
-_LAST_EPOCHS = 6
+_LAST_EPOCHS, _HEAD_EPOCHS = 6, 20
 _USUAL_EPOCHS, _LONGEST = 12, 900.0
+_AFTER_LAST_STEP = 4
 
 
 def worth_tuning(wrong: int, images: int) -> tuple[bool, str]:
@@ -65,58 +71,43 @@ def worth_tuning(wrong: int, images: int) -> tuple[bool, str]:
 
 
 def make_plan(
-    tuner: Tuner, images: Sequence[Image], config: TrainConfig, budget: float | None = None
+    tuner: Tuner,
+    images: Sequence[Image],
+    config: TrainConfig,
+    budget: float | None = None,
+    *,
+    probed: bool = True,
 ) -> list[PhasePlan]:
     """Phases that fit the budget, or that have the epochs asked for.
 
     Args:
-        tuner: with the network that holds the probe's head; it is timed.
+        tuner: with the network; it is timed.
         images: training images.
-        config: `epochs`, `train_from`, `learning_rate`, `batch_size`, `precision` and
-            `augment` are read.
+        config: settings of training.
         budget: seconds for all phases; None takes the time of 12 epochs on this machine, a
             quarter of an hour at most.
-    """
-    rate = config.learning_rate or _RATE
-    most, limit = (_USUAL_EPOCHS, _LONGEST) if budget is None else (_MOST_EPOCHS, budget)
-    if tuner.network.weights.kind == "none":
-        cost = _cost(tuner, INPUT, images, config)
-        epochs = config.epochs or max(1, min(most, int(limit / cost.epoch)))
-        return [cost.plan("images", epochs, rate, batch_norm="trained")]
-    last_cut = last_stages_cut(tuner.evaluation)
-    last = _cost(tuner, last_cut, images, config, cached=True)
-    for cut in _deep_cuts(tuner.evaluation, len(images), config):
-        late = _earlier(tuner.evaluation, last_cut, cut)
-        still = cut != INPUT and (late or config.augment == "none")
-        deep = _cost(tuner, cut, images, config, cached=still)
-        epochs = config.epochs or _affordable(deep.epoch, last.epoch, limit, most)
-        if config.epochs is not None or epochs >= _FEWEST_EPOCHS:
-            first = last.plan("cached", _last_epochs(epochs), rate)
-            second = deep.plan("cached" if still else "images", epochs, rate)
-            return [second] if late else [first, second]
-    epochs = config.epochs or min(_LAST_EPOCHS, int(limit / last.epoch))
-    return [last.plan("cached", epochs, rate)] if epochs else []
-
-
-def check_settings(network: Network, config: TrainConfig) -> None:
-    """Refuse, before any work, what the network can't do.
+        probed: whether the head has been learnt already.
 
     Raises:
-        ConfigError: `train_from` names no stage, or the network has no trained stages.
-        ModelError: the network can't be cut before its classifier.
+        ConfigError: the settings name layers that aren't there, or leave nothing to train.
     """
-    traced = trace(network.module)
-    names = [stage.name for stage in traced.stages]
-    if config.train_from is not None and config.train_from not in names:
-        raise ConfigError(
-            f"train_from: there is no stage {config.train_from!r} in {network.name}. "
-            f"Stages: {', '.join(names)}."
-        )
-    if config.train_from is not None and network.weights.kind == "none":
-        raise ConfigError(
-            "train_from freezes the layers before a stage, but without pretrained weights these "
-            "would stay random. Leave out train_from, or give weights."
-        )
+    planner = _Planner(tuner, images, config, budget, probed)
+    if config.method == "gradual":
+        return planner.gradual()
+    if config.method == "plain" or planner.whole:
+        return planner.plain()
+    return planner.finetune()
+
+
+def fitting_batch(tuner: Tuner, images: Sequence[Image], config: TrainConfig) -> int:
+    """Images per batch that memory has room for, where as much is trained as may be."""
+    planner = _Planner(tuner, images, config, None, probed=True)
+    cut = INPUT if planner.whole or config.method == "plain" else planner.deepest()
+    start = asked_start(tuner.evaluation, tuner.network.module, config)
+    cut = start.cut if start and not planner.whole else cut
+    with tuner.from_images(cut, images, config.augment) as batches:
+        activations = batches.load(np.arange(min(4, len(images))), 0).float()
+    return memory.fitting(tuner.training.suffix(cut), activations)
 
 
 def budget_words(config: TrainConfig) -> str:
@@ -128,13 +119,30 @@ def budget_words(config: TrainConfig) -> str:
     return f"the budget is {_USUAL_EPOCHS} epochs, {_LONGEST / 60:.0f} min at most (--budget)"
 
 
-def resolved(phases: Sequence[PhasePlan]) -> dict[str, Any]:
+def resolved(phases: Sequence[PhasePlan], config: TrainConfig) -> dict[str, Any]:
     """The settings that give this plan again without measuring anything."""
-    if not phases or (len(phases) == 1 and phases[0].source == "cached"):
+    if not phases:
+        return {}
+    last = phases[-1]
+    if config.method == "gradual":
+        pairs = [(step.epoch, step.name.removeprefix("from ")) for step in last.steps]
+        steps = tuple(f"{epoch}={name}" for epoch, name in pairs)
+        if any(" " in name for _, name in pairs):
+            return {"epochs": last.epochs}  # the rest follows from `freeze`
+        return {"epochs": last.epochs, "unfreeze": steps}
+    chosen = config.freeze is not None or config.freeze_until is not None
+    if chosen or last.batch_norm == "trained" or config.method == "plain":
+        return {"epochs": last.epochs}
+    released = [phase for phase in phases if phase.name != "head"]
+    if len(released) < 2 and last.source == "cached":
         return {}  # a budget too short for more than the last stages is measured again
-    epochs, name = phases[-1].epochs, phases[-1].name.removeprefix("from ")
-    whole = phases[-1].batch_norm == "trained"  # from random weights: nothing to choose
-    return {"epochs": epochs} if whole else {"epochs": epochs, "train_from": name}
+    return {"epochs": last.epochs, "freeze_until": last.name.removeprefix("from ")}
+
+
+def half(traced: Traced) -> Start:
+    """Where the later half of the stages begins."""
+    cuts = [INPUT, *(stage.cut for stage in traced.stages)]
+    return Start(traced.stages[_half(traced)].name, cuts[_half(traced)])
 
 
 def last_stages_cut(traced: Traced) -> str:
@@ -143,109 +151,211 @@ def last_stages_cut(traced: Traced) -> str:
     return stages[-4].cut if len(stages) > 4 else stages[-2].cut
 
 
-@dataclasses.dataclass(frozen=True)
-class _Cost:
-    """What an epoch from a cut takes, in seconds, at the faster precision."""
+class _Planner:
+    """What `make_plan` knows while it plans."""
 
-    name: str
-    cut: str
-    epoch: float
-    precision: str
+    def __init__(
+        self,
+        tuner: Tuner,
+        images: Sequence[Image],
+        config: TrainConfig,
+        budget: float | None,
+        probed: bool,
+    ) -> None:
+        self.tuner, self.images, self.config, self.probed = tuner, images, config, probed
+        self.traced, self.module = tuner.evaluation, tuner.network.module
+        usual = (_USUAL_EPOCHS, _LONGEST)
+        self.most, self.limit = usual if budget is None else (_MOST_EPOCHS, budget)
+        self.rate = peak_rate(config)
+        random = tuner.network.weights.kind == "none"
+        self.batch_norm = config.batch_norm or ("trained" if random else "frozen")
+        self.whole = self.batch_norm == "trained"  # its statistics need the whole network
+        self.asked = asked_start(self.traced, self.module, config)
+        self.costs: dict[tuple[str, bool], cost.Cost] = {}
 
-    def plan(self, source: str, epochs: int, rate: float, batch_norm: str = "frozen") -> PhasePlan:
-        return PhasePlan(
-            self.name,
-            self.cut,
-            source,
-            epochs,
-            rate,
-            self.precision,
-            batch_norm,
-            seconds=epochs * self.epoch,
+    def plain(self) -> list[PhasePlan]:
+        """One phase over all that isn't frozen."""
+        start = self._with_statistics(self.asked or Start("all layers", INPUT))
+        found = self._cost(start.cut, cached=self._still(start.cut))
+        epochs = self.config.epochs or max(1, min(self.most, int(self.limit / found.epoch)))
+        return [self._phase(start, epochs, cached=self._still(start.cut))]
+
+    def finetune(self) -> list[PhasePlan]:
+        """The head if it is new, the last stages from the cache, then the deep phase."""
+        last_cut = last_stages_cut(self.traced)
+        stages = self.traced.stages
+        name = stages[[stage.cut for stage in stages].index(last_cut) + 1].name
+        ending = self._allowed(Start("head" if name == stages[-1].name else name, last_cut))
+        head = self._head()
+        last = self._cost(last_cut, cached=True)
+        for start in self._deep_starts():
+            late = start.cut != last_cut and _earlier(self.traced, last_cut, start.cut)
+            still = self._still(start.cut) or late
+            deep = self._cost(start.cut, cached=still)
+            epochs = self.config.epochs or self._affordable(deep.epoch, last.epoch)
+            if self.config.epochs is not None or epochs >= _FEWEST_EPOCHS:
+                second = self._phase(start, epochs, cached=still)
+                if late or not learning(self.traced, ending):
+                    return [*head, second]
+                return [*head, self._phase(ending, _last_epochs(epochs), cached=True), second]
+        epochs = self.config.epochs or min(_LAST_EPOCHS, int(self.limit / last.epoch))
+        return [*head, self._phase(ending, epochs, cached=True)] if epochs else head
+
+    def gradual(self) -> list[PhasePlan]:
+        """One phase that releases stages step by step."""
+        if self.config.unfreeze:
+            last = max(self.config.unfreeze_steps)
+            epochs = self.config.epochs or last + _AFTER_LAST_STEP
+            steps = asked_steps(self.traced, self.module, self.config, epochs)
+        else:
+            starts = self._gradual_starts()
+            fewest = 0 if self.probed else 1  # a new head must learn
+            epochs = self.config.epochs or max(fewest, self._affordable_steps(starts))
+            starts = starts[:epochs]
+            steps = [(epochs * k // len(starts), start) for k, start in enumerate(starts)]
+        warn_of_leaps(self.traced, self.module, [start for _, start in steps])
+        steps = [(epoch, self._with_statistics(start)) for epoch, start in steps]
+        return [self._released(steps, epochs)] if epochs else []
+
+    def deepest(self) -> str:
+        """The cut with the most layers that this plan could train."""
+        if self.config.method == "gradual" and self.config.unfreeze:
+            last = max(self.config.unfreeze_steps) + 1
+            return asked_steps(self.traced, self.module, self.config, last)[-1][1].cut
+        if self.config.method == "gradual":
+            return self._gradual_starts()[-1].cut
+        return self._deep_starts()[0].cut
+
+    def _gradual_starts(self) -> list[Start]:
+        """The head, groups of stages, and what else the settings allow; each with more layers."""
+        starts = [self._allowed(start) for start in stage_starts(self.traced, self._depth())]
+        starts = starts[1:] if self.probed and len(starts) > 1 else starts
+        grown: list[Start] = []
+        for start in [*starts, *([self.asked] if self.asked else [])]:
+            before = learning(self.traced, grown[-1]) if grown else set()
+            if learning(self.traced, start) > before:
+                grown.append(start)
+        return grown
+
+    def _depth(self) -> int:
+        """Number of the first stage that gradual unfreezing reaches."""
+        if self.asked is None:
+            return _half(self.traced)
+        cuts = [INPUT, *(stage.cut for stage in self.traced.stages)]
+        later = [n for n, cut in enumerate(cuts[:-1]) if _earlier(self.traced, self.asked.cut, cut)]
+        return min(later)
+
+    def _allowed(self, start: Start) -> Start:
+        return allowed(self.traced, self.module, self.config, start)
+
+    def _released(self, steps: Sequence[tuple[int, Start]], epochs: int) -> PhasePlan:
+        """One phase of several steps, the deepest of which decides the precision."""
+        (_, first), *rest = steps
+        later = []
+        for number, (epoch, start) in enumerate(rest, start=1):
+            source = self._source(start.cut)
+            share = self.config.unfreeze_factor**number
+            later.append(Step(epoch, start.words, start.cut, source, start.frozen, share))
+        ends = [*(epoch for epoch, _ in rest), epochs]
+        seconds = sum(
+            (end - epoch) * self._cost(start.cut, self._source(start.cut) == "cached").epoch
+            for (epoch, start), end in zip(steps, ends, strict=True)
         )
+        deepest = steps[-1][1].cut
+        return dataclasses.replace(
+            self._phase(first, epochs, cached=self._source(first.cut) == "cached"),
+            precision=self._cost(deepest, self._source(deepest) == "cached").precision,
+            later=tuple(later),
+            seconds=seconds,
+        )
+
+    def _with_statistics(self, start: Start) -> Start:
+        """The same from the input on, where batch-norm's statistics learn: all the rest stays."""
+        if not self.whole or start.cut == INPUT:
+            return start
+        before = self.traced.prefix(start.cut)
+        frozen = (*(name for name, _ in before.named_parameters()), *start.frozen)
+        return dataclasses.replace(start, cut=INPUT, frozen=frozen)
+
+    def _source(self, cut: str) -> str:
+        """Late stages learn from cached views, as in fine-tuning; deeper ones from the images."""
+        if self.whole:
+            return "images"
+        late = _earlier(self.traced, last_stages_cut(self.traced), cut)
+        return "cached" if self._still(cut) or late else "images"
+
+    def _still(self, cut: str) -> bool:
+        """Whether activations at the cut are the same in every epoch."""
+        return cut != INPUT and self.config.augment == "none" and not self.whole
+
+    def _head(self) -> list[PhasePlan]:
+        """A phase for a head that is new."""
+        start = self._allowed(Start("head", self.traced.before_classifier()))
+        if self.probed or not learning(self.traced, start):
+            return []
+        return [self._phase(start, _HEAD_EPOCHS, cached=True)]
+
+    def _phase(self, start: Start, epochs: int, *, cached: bool) -> PhasePlan:
+        found = self._cost(start.cut, cached)
+        return PhasePlan(
+            start.words,
+            start.cut,
+            "cached" if cached else "images",
+            epochs,
+            self.rate,
+            found.precision,
+            self.batch_norm,
+            seconds=epochs * found.epoch,
+            frozen=start.frozen,
+        )
+
+    def _cost(self, cut: str, cached: bool) -> cost.Cost:
+        if (cut, cached) not in self.costs:
+            found = cost.measure(self.tuner, cut, self.images, self.config, cached=cached)
+            self.costs[cut, cached] = found
+        return self.costs[cut, cached]
+
+    def _deep_starts(self) -> list[Start]:
+        """Where the deep phase could start, the most layers first."""
+        if self.asked is not None:
+            return [self.asked]
+        traced = self.traced
+        names = [stage.name for stage in traced.stages]
+        cuts = [INPUT, *(stage.cut for stage in traced.stages)]
+        last = len(names) - 1
+        depths = [0] if len(self.images) >= _MANY_IMAGES else []
+        depths += [_half(traced), (3 * last + 3) // 4]
+        return [Start(names[d], cuts[d]) for d in dict.fromkeys(depths) if d < last]
+
+    def _affordable(self, deep: float, last: float) -> int:
+        """The most epochs whose two phases fit the budget."""
+        for epochs in range(self.most, 0, -1):
+            if epochs * deep + _last_epochs(epochs) * last <= self.limit:
+                return epochs
+        return 0
+
+    def _affordable_steps(self, starts: Sequence[Start]) -> int:
+        """The most epochs, shared out evenly among the steps, that fit the budget."""
+        costs = [self._cost(s.cut, self._source(s.cut) == "cached").epoch for s in starts]
+        for epochs in range(self.most, 0, -1):
+            number = min(epochs, len(starts))
+            ends = [epochs * k // number for k in range(number + 1)]
+            lasting = [(ends[k + 1] - ends[k]) * costs[k] for k in range(number)]
+            if sum(lasting) <= self.limit:
+                return epochs
+        return 0
+
+
+def _half(traced: Traced) -> int:
+    """Number of the first stage of the later half."""
+    return len(traced.stages) // 2
 
 
 def _earlier(traced: Traced, cut: str, other: str) -> bool:
-    """Whether `cut` comes before `other` in the network."""
-    cuts = [INPUT, *(stage.cut for stage in traced.stages)]
-    return cuts.index(cut) < cuts.index(other)
+    """Whether `cut` comes before `other` in the network, or is it."""
+    cuts = [INPUT, *traced.cuts]
+    return cuts.index(cut) <= cuts.index(other)
 
 
 def _last_epochs(epochs: int) -> int:
     return min(_LAST_EPOCHS, (epochs + 1) // 2)
-
-
-def _affordable(deep: float, last: float, budget: float, most: int) -> int:
-    """The most epochs whose two phases fit the budget."""
-    for epochs in range(most, 0, -1):
-        if epochs * deep + _last_epochs(epochs) * last <= budget:
-            return epochs
-    return 0
-
-
-def _deep_cuts(traced: Traced, images: int, config: TrainConfig) -> list[str]:
-    """Where the deep phase could start, the most layers first."""
-    names = [stage.name for stage in traced.stages]
-    cuts = [INPUT, *(stage.cut for stage in traced.stages)]
-    if config.train_from is not None:
-        return [cuts[names.index(config.train_from)]]
-    last = len(names) - 1
-    depths = [0] if images >= _MANY_IMAGES else []
-    depths += [(last + 1) // 2, (3 * last + 3) // 4]
-    return [cuts[depth] for depth in dict.fromkeys(depths) if depth < last]
-
-
-def _cost(
-    tuner: Tuner, cut: str, images: Sequence[Image], config: TrainConfig, *, cached: bool = False
-) -> _Cost:
-    """Time a step on a real batch; nothing is learnt."""
-    names = [stage.name for stage in tuner.evaluation.stages]
-    cuts = [INPUT, *(stage.cut for stage in tuner.evaluation.stages)]
-    name = names[cuts.index(cut)]
-    rows = np.arange(min(config.batch_size, len(images)))
-    with tuner.from_images(cut, images, config.augment) as batches:
-        batches.load(rows, 0)
-        began = time.perf_counter()
-        activations = batches.load(rows, 0).float()
-        loading = 0.0 if cached else time.perf_counter() - began
-    suffix = tuner.training.suffix(cut)
-    precision = _precision(tuner, name, suffix, activations, config)
-    step = loading + _step_time(suffix, activations, precision)
-    return _Cost(f"from {name}", cut, step * len(images) / len(rows), precision)
-
-
-def _precision(
-    tuner: Tuner, name: str, suffix: nn.Module, activations: torch.Tensor, config: TrainConfig
-) -> str:
-    """The faster precision of a training step; measured once per machine, then recorded."""
-    if config.precision != "auto":
-        return config.precision
-
-    def measure() -> Measured:
-        seconds = {p: _step_time(suffix, activations, p) for p in ("float32", "bfloat16")}
-        return {"precision": min(seconds, key=lambda p: seconds[p]), "seconds": seconds}
-
-    shape = "x".join(map(str, activations.shape))
-    question = f"training precision of {tuner.network.name} from {name} on {shape} {tuner.device}"
-    return str(recorded(question, measure)["precision"])
-
-
-def _step_time(suffix: nn.Module, activations: torch.Tensor, precision: str) -> float:
-    best = float("inf")
-    state = {name: value.clone() for name, value in suffix.state_dict().items()}
-    for _ in range(3):
-        began = time.perf_counter()
-        _forward_backward(suffix, activations, precision)
-        best = min(best, time.perf_counter() - began)
-    suffix.load_state_dict(state)  # running statistics as they were
-    suffix.zero_grad(set_to_none=True)
-    suffix.eval()
-    return best
-
-
-def _forward_backward(suffix: Any, activations: torch.Tensor, precision: str) -> None:
-    half = precision == "bfloat16"
-    with torch.autocast(activations.device.type, torch.bfloat16, enabled=half):
-        scores = suffix(activations)
-    truth = torch.zeros(len(scores), dtype=torch.int64, device=scores.device)
-    functional.cross_entropy(scores.float(), truth).backward()  # type: ignore[no-untyped-call]

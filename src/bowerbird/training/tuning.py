@@ -28,7 +28,9 @@ from bowerbird.training import checkpoint as checkpoints
 from bowerbird.training import optim, probe
 from bowerbird.training.batches import Batches, CachedBatches, ImageBatches, Part, features_of
 from bowerbird.training.interrupts import StopSignal
-from bowerbird.training.loop import Phase, PhasePlan
+from bowerbird.training.keeping import Files
+from bowerbird.training.loop import Phase, Piece, Truth
+from bowerbird.training.phases import PhasePlan, Step
 
 __all__ = ["Tuner", "as_chosen"]
 
@@ -84,9 +86,11 @@ class Tuner:
         """
         facts: dict[str, Any] = {"rows": []}
         for number, phase in enumerate(phases, start=1):
-            files = (folder / f"last-{number}.safetensors", folder / f"best-{number}.safetensors")
-            with self._batches(phase, train) as batches, self._held_out(phase, val) as held:
-                facts = self._phase(phase, batches, train, held, files, report, facts)
+            files = Files(
+                folder / f"last-{number}.safetensors", folder / f"best-{number}.safetensors"
+            )
+            facts = self._phase(phase, train, val, files, report, facts)
+        self.network.module.requires_grad_(True)
         self.network.module.to("cpu").eval()
         best = facts.get("best", {"accuracy": 0.0, "loss": 0.0})
         return best["accuracy"], best["loss"]
@@ -102,52 +106,62 @@ class Tuner:
     def _phase(
         self,
         plan: PhasePlan,
-        batches: Batches,
         train: Part,
-        held: tuple[Batches, Any] | None,
-        files: tuple[Path, Path],
+        val: Part | None,
+        files: Files,
         report: Report,
         before: dict[str, Any],
     ) -> dict[str, Any]:
-        learner, judge = self.training.suffix(plan.cut), self.evaluation.suffix(plan.cut)
-        decay = 1.0 if plan.batch_norm == "trained" else self.config.layer_decay
+        whole = self.training.suffix(plan.steps[-1].cut)
+        decay = 1.0 if self.network.weights.kind == "none" else None
         optimizer = optim.make_optimizer(
-            learner, self.training.stages, plan.rate, decay, self.config.weight_decay
+            whole, self.training.stages, self.config, rate=plan.rate, layer_decay=decay
         )
-        classes = self.network.num_classes
-        factors = None
+        with contextlib.ExitStack() as opened:
+
+            def piece(number: int) -> Piece:
+                step = plan.steps[number]
+                learner, judge = self.training.suffix(step.cut), self.evaluation.suffix(step.cut)
+                batches = opened.enter_context(self._batches(step, train))
+                held = opened.enter_context(self._held_out(step, val))
+                return Piece(learner, judge, batches, held)
+
+            phase = Phase(
+                plan, piece, whole, optimizer, self._truth(train, val), self.config, files,
+                self.stop, report,
+            )  # fmt: skip
+            saved = checkpoints.load_checkpoint(files.last)
+            if saved is None:
+                return phase.run(phase.start({"rows": before["rows"]}))
+            phase.restore(saved)
+            report(saved.facts["rows"])
+            return phase.run(saved.facts)
+
+    def _truth(self, train: Part, val: Part | None) -> Truth:
+        classes, factors = self.network.num_classes, None
         if self.config.balance == "loss":
             factors = probe.class_weights(train.targets, classes, self.config)
         weights = None if factors is None else torch.from_numpy(factors).to(self.device)
-        phase = Phase(
-            plan, learner, judge, optimizer, batches, train.targets, classes, held, self.config,
-            weights, files, self.stop, report,
-        )  # fmt: skip
-        saved = checkpoints.load_checkpoint(files[0])
-        if saved is None:
-            return phase.run(phase.start({"rows": before["rows"]}))
-        checkpoints.restore(saved, learner, optimizer)
-        report(saved.facts["rows"])
-        return phase.run(saved.facts)
+        return Truth(train.targets, None if val is None else val.targets, classes, weights)
 
     @contextlib.contextmanager
-    def _batches(self, plan: PhasePlan, part: Part) -> Iterator[Batches]:
-        if plan.source == "cached":
+    def _batches(self, step: Step, part: Part) -> Iterator[Batches]:
+        if step.source == "cached":
             views = 1 if self.config.augment == "none" else self.config.views
-            yield self._cached(plan.cut, part, views)
+            yield self._cached(step.cut, part, views)
             return
-        with self.from_images(plan.cut, part.images, self.config.augment) as batches:
+        with self.from_images(step.cut, part.images, self.config.augment) as batches:
             yield batches
 
     @contextlib.contextmanager
-    def _held_out(self, plan: PhasePlan, val: Part | None) -> Iterator[tuple[Batches, Any] | None]:
+    def _held_out(self, step: Step, val: Part | None) -> Iterator[Batches | None]:
         if val is None:
             yield None
-        elif plan.cut == INPUT:  # pixels are not worth keeping
-            with self.from_images(plan.cut, val.images, "plain") as batches:
-                yield batches, val.targets
+        elif step.cut == INPUT:  # pixels are not worth keeping
+            with self.from_images(step.cut, val.images, "plain") as batches:
+                yield batches
         else:
-            yield self._cached(plan.cut, val, 1), val.targets
+            yield self._cached(step.cut, val, 1)
 
     def _cached(self, cut: str, part: Part, views: int) -> CachedBatches:
         found = features_of(self._frozen(cut), part, views, cache=self.cache, workers=self.workers)
@@ -173,6 +187,11 @@ def as_chosen(phases: Sequence[PhasePlan], folder: Path) -> list[PhasePlan]:
     chosen = []
     for number, phase in enumerate(phases, start=1):
         saved = checkpoints.load_checkpoint(folder / f"last-{number}.safetensors")
-        if saved is not None and saved.facts["best"]["within"]:
-            chosen.append(dataclasses.replace(phase, stop_after=saved.facts["best"]["within"]))
+        if saved is None:
+            continue
+        best = saved.facts["best"]
+        soup, losses = tuple(best.get("soup", ())), tuple(saved.facts["losses"])
+        last = max([best["within"], *soup])
+        if last:
+            chosen.append(dataclasses.replace(phase, stop_after=last, soup=soup, losses=losses))
     return chosen

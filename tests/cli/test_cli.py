@@ -136,6 +136,11 @@ def test_help_is_no_mistake(run: Run, arguments: Sequence[str]) -> None:
         (["train", "x", "--budget", "-3"], "'-3' is not a duration.*5m"),
         (["train", "x", "--budget", "soon"], "'soon' is not a duration"),
         (["train", "x", "--val", "-1"], "--val: .*0"),
+        (["train", "x", "--batch-size", "few"], "--batch-size: .*integer.* or .*'auto'.*'few'"),
+        (["train", "x", "--augment", "fog"], "--augment: there is no change 'fog'; known: crop"),
+        (["train", "x", "--model-arg", "wide"], "--model-arg: write NAME=VALUE"),
+        (["train", "x", "--unfreeze", "0=head"], r"settings: .*gradual, not for auto\.$"),
+        (["train", "x", "--freeze", "0.8", "--freeze-until", "a"], r"can't both be set\.$"),
         (["train", "--config", "nowhere.toml"], "nowhere.toml can't be read"),
         (["evaluate"], "run|RUN"),
         (["predict"], "run|RUN"),
@@ -231,7 +236,7 @@ def test_nothing_can_be_read(run: Run, tmp_path: Path) -> None:
         (["--model", "test_resnt"], "Did you mean test_resnet"),
         (["--weights", "nowhere.pth"], "nowhere.pth"),
         (["--weights", "auto"], "Searched.*--weights none"),
-        (["--method", "finetune", "--train-from", "layer9"], "layer1, layer2, layer3"),
+        (["--method", "finetune", "--freeze-until", "layer3"], "freeze_until.*or give weights"),
     ],
 )
 def test_a_mistake_leaves_nothing_behind(
@@ -400,7 +405,7 @@ def test_train_json(run: Run, data: Path) -> None:
     found = json.loads(outcome.stdout)
     assert found["finished"] is True
     assert found["classes"] == ["circle", "square", "triangle"]
-    assert found["recipe"]["train"]["image_size"] == 32
+    assert found["recipe"]["network"]["image_size"] == 32
     assert set(found["evaluations"]) == {"val", "test"}
 
 
@@ -480,6 +485,18 @@ def test_predict_reads_paths_from_standard_input(
         assert json.loads(outcome.stdout) == json.loads(given.stdout)
 
 
+def test_predict_a_file_whose_name_is_not_unicode(
+    run: Run, trained: Path, images: list[str], tmp_path: Path
+) -> None:
+    odd = tmp_path / "caf\udce9.jpg"
+    odd.write_bytes(Path(images[0]).read_bytes())
+    outcome = run("predict", trained, odd)
+    assert outcome.code == 0, outcome.stderr
+    (row,) = csv.DictReader(io.StringIO(outcome.stdout))
+    assert row["path"] == rf"{tmp_path}/caf\udce9.jpg"
+    assert row["class"] == "circle"
+
+
 def test_predict_on_a_folder_and_into_a_file(
     run: Run, trained: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -545,8 +562,8 @@ def test_options_override_the_recipe_and_leave_the_rest(
 ) -> None:
     (tmp_path / "recipe.toml").write_text(
         "data = 'elsewhere'\n[split]\nval = 0.3\nsplit_seed = 4\n"
-        "[train]\nmodel = 'test_resnet'\nweights = 'none'\nimage_size = 32\nviews = 3\n"
-        "method = 'probe'\noffline = true\n"
+        "[network]\nmodel = 'test_resnet'\nweights = 'none'\nimage_size = 32\noffline = true\n"
+        "[train]\nviews = 3\nmethod = 'probe'\n"
     )
     outcome = run(
         "train", data, "--config", "recipe.toml", "--views", "1", "--val", "0.2", "--out", "run"
@@ -555,7 +572,16 @@ def test_options_override_the_recipe_and_leave_the_rest(
     recipe = load_recipe(tmp_path / "run" / "config.toml")
     assert recipe.data == str(data)
     assert (recipe.split.val, recipe.split.split_seed) == (0.2, 4)
-    assert (recipe.train.views, recipe.train.image_size) == (1, 32)
+    assert (recipe.train.views, recipe.network.image_size) == (1, 32)
+
+
+def test_options_are_checked_together_with_the_recipe(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text("[train]\nmethod = 'gradual'\nfreeze = 'backbone'\n")
+    recipe = ["train", "nowhere", "--config", "recipe.toml"]
+    good = run(*recipe, "--unfreeze", "0=head,2=layer4")
+    assert "no folder or table" in sentence(good, 1)
+    bad = run(*recipe, "--freeze-until", "layer4")
+    assert "freeze and freeze_until can't both be set" in sentence(bad, 2)
 
 
 def test_paths_in_the_kept_recipe_mean_the_same_elsewhere(

@@ -1,0 +1,162 @@
+"""Commands that use a trained run: `evaluate`, `predict`, `report`; and `cache`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from bowerbird import machine
+from bowerbird.cli.app import Json, app, print_json
+
+if TYPE_CHECKING:
+    from bowerbird.evaluation.results import Evaluation
+
+__all__ = ["cache", "evaluate", "predict", "report"]
+
+
+@app.command
+def evaluate(run: Path, *, on: str = "test", again: bool = False, as_json: Json = False) -> None:
+    """Score a trained run on its test, validation or training images.
+
+    Parameters
+    ----------
+    run
+        The run's folder.
+    on
+        train, val or test.
+    again
+        Predict anew, even if the run holds its predictions.
+    as_json
+        Print the result as JSON.
+    """
+    machine.load("timm", "bowerbird.evaluation.predict")
+    from bowerbird.evaluation.predict import evaluate as go
+    from bowerbird.runs import load_run
+
+    evaluation = go(load_run(run), on, again=again)
+    if as_json:
+        print_json(evaluation.to_dict())
+        return
+    print(_described(evaluation))
+    print(f"\nPictures and curves: bowerbird report {run}")
+
+
+@app.command
+def predict(
+    run: Path,
+    images: Annotated[list[str] | None, Parameter(allow_leading_hyphen=True)] = None,
+    /,
+    *,
+    output: Path | None = None,
+    as_json: Json = False,
+) -> None:
+    """Name the class of images: files, folders, or a list on standard input.
+
+    Parameters
+    ----------
+    run
+        The run's folder.
+    images
+        Files and folders; "-" or nothing reads paths from standard input, one per line.
+    output
+        Write to this file instead of standard output.
+    as_json
+        Write JSON instead of CSV.
+    """
+    from bowerbird.workflow import predict as go
+
+    names = images if images and images != ["-"] else list(_listed())
+    go(run, names, output, as_json=as_json)
+
+
+@app.command
+def report(run: Path) -> None:
+    """Write a run's report and figures again.
+
+    Parameters
+    ----------
+    run
+        The run's folder.
+    """
+    from bowerbird.runs import load_run
+    from bowerbird.workflow import finish
+
+    opened = load_run(run)
+    machine.load("timm", "bowerbird.report.of_run", "bowerbird.evaluation.predict")
+    finish(opened)
+    print(run / "report.html")
+
+
+@app.command
+def cache(*, clear: bool = False, as_json: Json = False) -> None:
+    """Show what the feature cache holds, or clear it.
+
+    Parameters
+    ----------
+    clear
+        Delete everything in it; it is computed again when needed.
+    as_json
+        Print the result as JSON.
+    """
+    from bowerbird.features.cache import FeatureCache
+
+    store = FeatureCache()
+    if clear:
+        freed = store.clear()
+        if as_json:
+            print_json({"freed": freed, "folder": str(store.folder)})
+        else:
+            print(f"{_size(freed)} freed in {store.folder}")
+        return
+    contents = store.contents()
+    if as_json:
+        print_json([info.to_dict() for info in contents])
+        return
+    for info in contents:
+        print(f"{_size(info.size):>9}  {info.network}  to {info.cut}  {info.view}")
+    total = sum(info.size for info in contents)
+    print(f"{_size(total):>9}  of {_size(store.limit)} in {store.folder}")
+
+
+def _described(evaluation: Evaluation) -> str:
+    figures = {
+        "accuracy": f"{evaluation.accuracy:.1%}  95 % interval "
+        f"{evaluation.interval.low:.1%} to {evaluation.interval.high:.1%}, {evaluation.n} images",
+        "balanced accuracy": f"{evaluation.balanced_accuracy:.1%}",
+        "macro F1": f"{evaluation.macro_f1:.3f}",
+        "always the commonest": f"{evaluation.majority_baseline:.1%}",
+        "log loss": f"{evaluation.log_loss:.3f}",
+    }
+    figures |= {f"top {k}": f"{share:.1%}" for k, share in evaluation.top_k.items()}
+    if evaluation.roc_auc is not None:
+        figures["ROC AUC"] = f"{evaluation.roc_auc:.3f}"
+    if evaluation.kappa is not None:
+        figures["quadratic kappa"] = f"{evaluation.kappa:.3f}"
+    if evaluation.without_leaks is not None:
+        figures["without leaked images"] = f"{evaluation.without_leaks.accuracy:.1%}"
+    lines = [f"{name:<22} {value}" for name, value in figures.items()]
+    width = max(len(name) for name in evaluation.confusion.classes)
+    lines += ["", f"{'class':<{width}}  precision  recall     F1  images"]
+    lines += [
+        f"{s.name:<{width}}  {s.precision:9.1%}  {s.recall:6.1%}  {s.f1:5.3f}  {s.support:6d}"
+        for s in evaluation.per_class
+    ]
+    pairs = evaluation.confusion.most_confused(5)
+    lines += ["", "most confused"] if pairs else []
+    lines += [f"{count:>6} × {true} taken for {taken}" for true, taken, count in pairs]
+    return "\n".join(lines)
+
+
+def _listed() -> Iterator[str]:
+    """Names of files on standard input, one per line, whatever bytes they are of."""
+    for line in sys.stdin.buffer:
+        yield os.fsdecode(line.rstrip(b"\r\n"))
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
