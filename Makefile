@@ -13,7 +13,7 @@ demo: $(VENV)/installed
 	$(BIN)/bowerbird demo
 
 test: $(VENV)/developing
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(VENV)/developing
 	$(BIN)/ruff format --check .

@@ -7,7 +7,9 @@ counts as pretrained is only said to be.
 from __future__ import annotations
 
 import dataclasses
+import gc
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +66,14 @@ def part(tmp_path_factory: pytest.TempPathFactory) -> Part:
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A cache of its own, no measuring, and nothing of half a gigabyte to the disk."""
     monkeypatch.setenv("BOWERBIRD_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(cost, "measure", lambda *_, **__: cost.Cost(1.0, "float32"))
     for name in ("save", "keep_best", "take_best"):
         monkeypatch.setattr(keeping.Keeper, name, lambda *_: None)
+    yield
+    gc.collect()  # graphs refer to themselves, and each network is large
 
 
 def as_pretrained(network: Network) -> Network:

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from bowerbird.errors import WeightsError
 from bowerbird.models.loading import (
+    apart,
     differences,
     load_named,
     read_tensors,
@@ -148,3 +150,12 @@ def test_what_is_no_state_dict_is_refused(tmp_path: Path, value: Any) -> None:
     torch.save(value, tmp_path / "a.pth")
     with pytest.raises(WeightsError, match="doesn't hold a state dict of tensors"):
         read_tensors(tmp_path / "a.pth")
+
+
+def test_tied_weights_are_written_under_each_of_their_names(tmp_path: Path) -> None:
+    first = nn.Linear(3, 2)
+    tied = nn.ModuleDict({"first": first, "second": first})
+    found = apart(tied.state_dict())
+    assert torch.equal(found["first.weight"], found["second.weight"])
+    assert found["first.weight"].data_ptr() != found["second.weight"].data_ptr()
+    save_file(found, tmp_path / "tied.safetensors")

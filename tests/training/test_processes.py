@@ -125,14 +125,17 @@ def test_a_phase_ends_as_in_one_process(both: Path, name: str, tmp_path: Path) -
         assert result["best"].get("soup") == facts["best"].get("soup")
         assert len(result["rows"]) == 2
         for row, expected in zip(result["rows"], without_times(facts), strict=True):
-            assert row == pytest.approx(expected, rel=1e-5)
+            figures = {k: v for k, v in expected.items() if not isinstance(v, str)}
+            assert {k: row[k] for k in figures} == pytest.approx(figures, rel=1e-5)
 
 
 def test_a_loss_that_is_not_finite_in_one_stops_both(both: Path) -> None:
     first, second = found(both, "not finite")
     assert first == second
-    assert len(first["rows"]) == 1, "the second epoch should have been given up"
-    assert same(*layers(both, "not finite"))
+    assert (first["rows"], first["best"]["epoch"]) == ([], 0)
+    one, other = layers(both, "not finite")
+    assert same(one, other)
+    assert all(bool(torch.isfinite(value).all()) for value in one.values())
 
 
 def test_asked_of_one_both_stop_after_the_same_step(both: Path) -> None:

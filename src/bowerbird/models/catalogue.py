@@ -132,7 +132,10 @@ def _figures(
     """Parameters and multiply-adds by name; None where they aren't known."""
     keys = {name: _key(name, facts) for name, facts in known.items()}
     remembered = _remembered()
-    missing = {key: name for name, key in keys.items() if key not in remembered}
+    missing: dict[str, str] = {}
+    for name, key in keys.items():
+        if key not in remembered:
+            missing.setdefault(key, name)
     if details or (details is None and len(missing) <= _AT_ONCE):
         remembered = _measured(missing, remembered)
     elif missing and details is None:

@@ -22,7 +22,7 @@ from torch import nn
 
 from bowerbird.errors import WeightsError
 
-__all__ = ["differences", "load_named", "read_tensors", "shortened", "take_in_order"]
+__all__ = ["apart", "differences", "load_named", "read_tensors", "shortened", "take_in_order"]
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -56,6 +56,21 @@ def read_tensors(file: Path) -> dict[str, torch.Tensor]:
     if not isinstance(loaded, dict) or not all(torch.is_tensor(v) for v in loaded.values()):
         raise WeightsError(f"The weights file {file} doesn't hold a state dict of tensors.")
     return {name.removeprefix("module."): tensor for name, tensor in loaded.items()}
+
+
+def apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same values, contiguous, no two in the same memory: as safetensors writes them.
+
+    Tied weights have several names; each of them gets its own copy.
+    """
+    seen: set[int] = set()
+    found = {}
+    for name, tensor in tensors.items():
+        value = tensor.detach().contiguous()
+        pointer = value.untyped_storage().data_ptr()
+        found[name] = value.clone() if pointer in seen else value
+        seen.add(pointer)
+    return found
 
 
 def take_in_order(

@@ -210,7 +210,7 @@ def save_network(network: Network, folder: Path, classes: tuple[str, ...]) -> No
     ours = network.to_dict() | {"classes": list(classes)}
     storage.write_json(folder / _OURS_FILE, ours)
     storage.write_json(folder / _CONFIG_FILE, _timm_config(network, classes))
-    tensors = {k: v.detach().contiguous() for k, v in network.module.state_dict().items()}
+    tensors = loading.apart(network.module.state_dict())
     storage.write_bytes(folder / _WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
 
 

@@ -20,6 +20,7 @@ from torch import nn
 
 from bowerbird import storage
 from bowerbird.errors import RunError
+from bowerbird.models.loading import apart
 
 __all__ = ["Checkpoint", "load_checkpoint", "restore", "save_checkpoint", "unsaved"]
 
@@ -52,14 +53,14 @@ def save_checkpoint(
     average: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
     """Write the state of `part`, its optimizer, its moving average and `facts` atomically."""
-    tensors = {f"model.{k}": v.detach().contiguous() for k, v in part.state_dict().items()}
+    tensors = {f"model.{name}": value for name, value in part.state_dict().items()}
     plain: dict[str, Any] = {}
     if optimizer is not None:
         plain = _optimizer_state(optimizer, tensors)
     for name, value in (average or {}).items():
         tensors[f"average.{name}"] = value.contiguous()
     metadata = {"facts": json.dumps(facts), "optimizer": json.dumps(plain)}
-    storage.write_bytes(path, save(tensors, metadata=metadata))
+    storage.write_bytes(path, save(apart(tensors), metadata=metadata))
 
 
 def load_checkpoint(path: Path) -> Checkpoint | None:
