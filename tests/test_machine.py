@@ -19,46 +19,6 @@ def said(code: str) -> str:
     return done.stdout
 
 
-def test_networks_are_loaded_without_the_compiler() -> None:
-    code = (
-        "import gc, sys\n"
-        "from bowerbird import machine\n"
-        "machine.load('timm', 'torchvision.models')\n"
-        "import torch\n"
-        "print('torch._dynamo' in sys.modules, 'torch._dynamo.utils' in sys.modules)\n"
-        "print(torch.compiler.disable.__module__, gc.isenabled())\n"
-    )
-    assert said(code).split() == ["False", "False", "torch.compiler", "True"]
-
-
-def test_the_compiler_still_works_for_who_needs_it() -> None:
-    code = (
-        "from bowerbird import machine\n"
-        "machine.load('timm')\n"
-        "import sys, torchvision\n"
-        "roi = sys.modules['torchvision.ops.roi_align']\n"
-        "print(roi.is_compile_supported('cpu') in (True, False))\n"
-        "import torch, torch._dynamo.utils as real\n"
-        "same = roi.is_compile_supported('cpu') == real.is_compile_supported('cpu')\n"
-        "print(type(real).__name__, same)\n"
-        "twice = torch.compile(lambda x: 2 * x, backend='eager')\n"
-        "print(twice(torch.ones(2)).tolist())\n"
-    )
-    assert said(code).split("\n")[:3] == ["True", "module True", "[2.0, 2.0]"]
-
-
-def test_other_names_of_the_compiler_are_the_real_ones() -> None:
-    code = (
-        "import sys, torch\n"
-        "from bowerbird import machine\n"
-        "with machine._without_compiler():\n"
-        "    from torch._dynamo.utils import CompilationMetrics, is_compile_supported\n"
-        "print(isinstance(CompilationMetrics, type))\n"
-        "print(sys.modules['torch._dynamo.utils'].__spec__.name)\n"
-    )
-    assert said(code).split() == ["True", "torch._dynamo.utils"]
-
-
 def test_loading_leaves_the_search_for_garbage_as_it_was() -> None:
     machine.load("json")
     assert gc.isenabled()

@@ -203,6 +203,14 @@ def test_settings_without_effect_are_told(
     assert ("Without effect" in log) == bool(words)
 
 
+def test_a_learning_rate_is_looked_for_and_drawn(data: Path, tmp_path: Path) -> None:
+    settings = TINY.model_copy(update={"method": "plain", "batch_size": 8})
+    figure = tmp_path / "new" / "rates.png"
+    found = workflow.find_rate(Recipe(data=str(data), network=NETWORK, train=settings), figure)
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    assert len(found.rates) == len(found.losses) > 0
+
+
 # Prediction
 
 

@@ -98,7 +98,7 @@ class Zygote:
 def serve() -> None:
     """Answer requests until stdin ends."""
     import sklearn.linear_model  # noqa: F401  (imported here, so that no child has to)
-    import timm  # noqa: F401
+    import timm.optim  # noqa: F401
     import torchvision.models.feature_extraction  # noqa: F401
     from scipy.optimize import minimize  # noqa: F401
 

@@ -5,8 +5,7 @@ system, only to be given it again page by page at the next layer: with glibc tha
 a fifth to a quarter off forward and backward passes of convolutions here (`LOG.md`).
 It concerns the whole process, so only the command line calls it.
 
-`load` imports large packages in half the time. Measured here for torch, timm, SciPy and
-matplotlib, as seconds of the processor: 5.6 before, 2.6 now (`LOG.md`).
+`load` and `settle` spare large packages the search for garbage, as they come and at the end.
 """
 
 from __future__ import annotations
@@ -17,10 +16,7 @@ import gc
 import importlib
 import os
 import sys
-import types
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 __all__ = [
     "available_memory",
@@ -74,19 +70,12 @@ def keep_freed_memory() -> None:
 
 
 def load(*names: str) -> None:
-    """Import modules, the fast way where they bring torch along for the first time.
-
-    - Nothing becomes garbage while modules are imported, so none is looked for.
-    - torchvision and timm import torch's compiler (2 s), the one for a function that only
-      its own compiled code calls, the other for decorators that matter to compiled code
-      alone. Within the block it stays away; who needs it later imports it as ever.
-    """
+    """Import modules without looking for garbage: while modules are imported there is none."""
     collecting = gc.isenabled()
     gc.disable()
     try:
-        with _without_compiler() if "torch" not in sys.modules else contextlib.nullcontext():
-            for name in names:
-                importlib.import_module(name)
+        for name in names:
+            importlib.import_module(name)
     finally:
         settle()
         if collecting:
@@ -107,44 +96,3 @@ def settle() -> None:
     """
     if _alone:
         gc.freeze()
-
-
-_COMPILER, _DEFERRED = "torch._dynamo.utils", "is_compile_supported"
-
-
-class _Later(types.ModuleType):
-    """Stands for `_COMPILER`; what is taken from it becomes the real thing when needed."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return _is_compile_supported if name == _DEFERRED else getattr(_real_compiler(), name)
-
-
-def _is_compile_supported(*values: Any) -> Any:
-    return getattr(_real_compiler(), _DEFERRED)(*values)
-
-
-def _real_compiler() -> types.ModuleType:
-    if isinstance(sys.modules.get(_COMPILER), _Later):
-        del sys.modules[_COMPILER]
-    return importlib.import_module(_COMPILER)
-
-
-@contextlib.contextmanager
-def _without_compiler() -> Iterator[None]:
-    torch = importlib.import_module("torch")
-    disable = torch.compiler.disable
-    sys.modules.setdefault(_COMPILER, _Later(_COMPILER))
-    torch.compiler.disable = _as_it_is
-    try:
-        yield
-    finally:
-        torch.compiler.disable = disable
-        if isinstance(sys.modules.get(_COMPILER), _Later):
-            del sys.modules[_COMPILER]
-
-
-def _as_it_is(function: Callable[..., Any] | None = None, *_: Any, **__: Any) -> Any:
-    """In place of torch's decorator that keeps a function from being compiled."""
-    return (lambda wrapped: wrapped) if function is None else function

@@ -94,8 +94,15 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     assert (tmp_path / "a.csv").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
-    with pytest.raises(RunError, match="can't be written"):
-        written(tmp_path / "none" / "a.csv", ROWS)
+
+
+def test_what_is_no_file_is_refused_before_any_row(tmp_path: Path) -> None:
+    for place, words in (
+        (tmp_path, "it is a folder. Name a file with --output"),
+        (tmp_path / "none" / "a.csv", "it lies in no folder that there is"),
+    ):
+        with pytest.raises(RunError, match=words), writing(place, CLASSES):
+            pytest.fail("rows are asked for")
 
 
 ODD = Row("/x/caf\udce9.jpg", "cat", 0.75, (0.75, 0.25))

@@ -32,7 +32,7 @@ FAMILIES: dict[str, tuple[int, dict[str, Any]]] = {
     "mobilenetv3_small_050": (64, {}),
     "regnetx_002": (64, {}),
     "mixer_s32_224": (224, {}),
-    "vgg11_bn": (32, {}),
+    "vgg11_bn": (32, {"mlp_ratio": 0.02}),
     "swin_tiny_patch4_window7_224": (56, {"embed_dim": 24, "depths": (1, 1), "num_heads": (1, 2)}),
     "hiera_tiny_224": (224, {"embed_dim": 16, "stages": (1, 1, 1, 1)}),
     "xcit_nano_12_p16_224": (64, {"depth": 2}),

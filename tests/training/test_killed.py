@@ -149,7 +149,7 @@ def test_killed_in_any_step_of_gradual_unfreezing(
     assert "epochs dropped" in events
     assert any("best-1-epoch" in name for name in events)
     places = range(events.index("written plan.json"), len(events))
-    for event in sorted(random.Random(5).sample(places, 9)):
+    for event in sorted(random.Random(5).sample(places, 7)):
         killed, resumed, run = again(signal.SIGKILL, event)
         assert killed.code == -signal.SIGKILL, events[event]
         assert resumed.code == 0, f"{events[event]}: {resumed.stderr}"
@@ -158,7 +158,7 @@ def test_killed_in_any_step_of_gradual_unfreezing(
 
 
 @pytest.mark.parametrize(
-    ("command", "seed"), [("finetune", 0), ("finetune", 1), ("gradual", 2)], indirect=["command"]
+    ("command", "seed"), [("finetune", 0), ("finetune", 1)], indirect=["command"]
 )
 def test_killed_at_random_moments_again_and_again(
     seed: int,

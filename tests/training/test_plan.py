@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
@@ -24,16 +25,27 @@ from bowerbird.training.tuning import Tuner
 Make = Callable[..., Tuner]
 
 
+@pytest.fixture(scope="module")
+def known() -> dict[str, Tuner]:
+    """Networks that are traced already: planning doesn't change them."""
+    return {}
+
+
 @pytest.fixture
-def tuner(weights: Path) -> Make:
+def tuner(weights: Path, known: dict[str, Tuner]) -> Make:
     def made(source: str | None = None, **settings: Any) -> Tuner:
         given = source or str(weights)
-        options = {"head": settings.pop("head")} if "head" in settings else {}
-        network = create_model(
-            "test_resnet", num_classes=3, weights=given, image_size=32, **options
-        )
+        head = settings.pop("head", "linear")
         config = TrainConfig(**({"batch_size": 8, "precision": "float32"} | settings))
-        return Tuner(network, config, FeatureCache(), 1, StopSignal(), "cpu")
+        key = given + head
+        if key not in known:
+            network = create_model(
+                "test_resnet", num_classes=3, weights=given, image_size=32, head=head
+            )
+            known[key] = Tuner(network, config, FeatureCache(), 1, StopSignal(), "cpu")
+        found = copy.copy(known[key])
+        found.config = config
+        return found
 
     return made
 
@@ -225,8 +237,9 @@ def steps(phase: PhasePlan) -> list[tuple[int, str, str, float]]:
 
 
 def test_gradual_releases_the_later_half_from_the_head_backwards(
-    tuner: Make, shapes: Path, part: Callable[..., Part]
+    tuner: Make, shapes: Path, part: Callable[..., Part], seconds: Callable[[float, float], None]
 ) -> None:
+    seconds(1.0, 1.0)
     made = tuner(method="gradual", epochs=8)
     images = part(shapes).images
     (phase,) = make_plan(made, images, made.config)  # the head has been learnt by the probe
@@ -249,7 +262,10 @@ def test_gradual_with_fewer_epochs_than_steps(
     assert [step[:2] for step in steps(phase)] == [(0, "head"), (1, "from layer4")]
 
 
-def test_gradual_as_asked_for(tuner: Make, shapes: Path, part: Callable[..., Part]) -> None:
+def test_gradual_as_asked_for(
+    tuner: Make, shapes: Path, part: Callable[..., Part], seconds: Callable[[float, float], None]
+) -> None:
+    seconds(1.0, 1.0)
     made = tuner(
         method="gradual", unfreeze={0: "head", 2: "layer4", 5: "layer1"}, unfreeze_factor=0.1
     )
@@ -270,8 +286,9 @@ def test_gradual_as_asked_for(tuner: Make, shapes: Path, part: Callable[..., Par
 
 
 def test_gradual_as_far_as_freezing_allows(
-    tuner: Make, shapes: Path, part: Callable[..., Part]
+    tuner: Make, shapes: Path, part: Callable[..., Part], seconds: Callable[[float, float], None]
 ) -> None:
+    seconds(1.0, 1.0)
     found = {}
     for word in ("layer1", "layer4", "head"):
         made = tuner(method="gradual", epochs=6, freeze_until=word)
@@ -305,8 +322,10 @@ def test_what_is_frozen_stays_frozen_in_every_phase_and_step(
     method: str,
     settings: dict[str, str],
     probed: bool,
+    seconds: Callable[[float, float], None],
 ) -> None:
     """And in the end all that isn't frozen learns."""
+    seconds(1.0, 1.0)
     made = tuner(method=method, epochs=6, **settings)
     module = made.network.module
     allowed = set(freezing(made.evaluation, module, **settings).trainable)
@@ -322,8 +341,9 @@ def test_what_is_frozen_stays_frozen_in_every_phase_and_step(
 
 
 def test_steps_that_are_frozen_release_nothing(
-    tuner: Make, shapes: Path, part: Callable[..., Part]
+    tuner: Make, shapes: Path, part: Callable[..., Part], seconds: Callable[[float, float], None]
 ) -> None:
+    seconds(1.0, 1.0)
     made = tuner(method="gradual", unfreeze={0: "head", 2: "layer4"}, freeze="layer4")
     with pytest.raises(ConfigError, match="2=layer4 releases nothing"):
         make_plan(made, part(shapes).images, made.config)
@@ -333,8 +353,9 @@ def test_steps_that_are_frozen_release_nothing(
 
 
 def test_gradual_ends_with_a_layer_that_is_no_stage(
-    shapes: Path, part: Callable[..., Part], tuner: Make
+    shapes: Path, part: Callable[..., Part], seconds: Callable[[float, float], None], tuner: Make
 ) -> None:
+    seconds(1.0, 1.0)
     made = tuner(method="gradual", epochs=8, freeze="conv1.0")
     (phase,) = make_plan(made, part(shapes).images, made.config)
     names = ["from layer4", "from layer2", "from layer1", "from --freeze conv1.0"]
@@ -343,8 +364,9 @@ def test_gradual_ends_with_a_layer_that_is_no_stage(
 
 
 def test_gradual_without_augmentation_comes_from_the_cache(
-    tuner: Make, shapes: Path, part: Callable[..., Part]
+    tuner: Make, shapes: Path, part: Callable[..., Part], seconds: Callable[[float, float], None]
 ) -> None:
+    seconds(1.0, 1.0)
     made = tuner(method="gradual", augment="none", unfreeze={0: "head", 1: "layer1", 2: "conv1"})
     (phase,) = make_plan(made, part(shapes).images, made.config)
     assert [step.source for step in phase.steps] == ["cached", "cached", "images"]
@@ -377,9 +399,10 @@ def test_gradual_fits_the_budget(
 
 
 def test_gradual_with_statistics_that_learn_runs_from_the_images(
-    tuner: Make, shapes: Path, part: Callable[..., Part]
+    tuner: Make, shapes: Path, part: Callable[..., Part], seconds: Callable[[float, float], None]
 ) -> None:
     """The frozen layers' statistics learn, too, so nothing may be computed once."""
+    seconds(1.0, 1.0)
     made = tuner(method="gradual", batch_norm="trained", epochs=4)
     (phase,) = make_plan(made, part(shapes).images, made.config)
     assert {(step.cut, step.source) for step in phase.steps} == {(INPUT, "images")}
@@ -402,8 +425,9 @@ def test_plain_is_one_phase_over_all_layers(
 
 
 def test_plain_over_all_that_is_not_frozen(
-    tuner: Make, shapes: Path, part: Callable[..., Part]
+    tuner: Make, shapes: Path, part: Callable[..., Part], seconds: Callable[[float, float], None]
 ) -> None:
+    seconds(1.0, 1.0)
     images = part(shapes).images
     made = tuner(method="plain", epochs=3, freeze="conv1,bn1,layer1,layer2")
     (phase,) = make_plan(made, images, made.config)

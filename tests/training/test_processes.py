@@ -45,11 +45,20 @@ def torchrun(folder: Path, *arguments: str, **variables: str) -> subprocess.Pope
     )  # fmt: skip
 
 
+def recipe(shapes: Path, weights: Path, **settings: Any) -> Recipe:
+    network = NetworkConfig(model="test_resnet", weights=str(weights), image_size=32, offline=True)
+    usual = {"method": "finetune", "batch_size": 12, "precision": "float32", "workers": 1}
+    train = TrainConfig(**(usual | settings))
+    return Recipe(data=str(shapes), network=network, train=train)
+
+
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> Path:
+def both(tmp_path_factory: pytest.TempPathFactory, shapes: Path, weights: Path) -> Path:
     """The folder with what two processes found."""
     folder = tmp_path_factory.mktemp("both")
-    started = torchrun(folder, str(SCRIPT), str(folder), SHAPES=str(shapes))
+    asked = folder / "recipe.toml"
+    asked.write_text(recipe(shapes, weights, epochs=2).to_toml())
+    started = torchrun(folder, str(SCRIPT), str(folder), SHAPES=str(shapes), RECIPE=str(asked))
     _, errors = started.communicate()
     assert started.returncode == 0, errors
     return folder
@@ -187,13 +196,6 @@ def test_where_one_has_gone_the_other_says_so(both: Path) -> None:
 # The command line
 
 
-def recipe(shapes: Path, weights: Path, **settings: Any) -> Recipe:
-    network = NetworkConfig(model="test_resnet", weights=str(weights), image_size=32, offline=True)
-    usual = {"method": "finetune", "batch_size": 12, "precision": "float32", "workers": 1}
-    train = TrainConfig(**(usual | settings))
-    return Recipe(data=str(shapes), network=network, train=train)
-
-
 def alone(asked: Recipe, folder: Path) -> Run:
     dataset, parts, resolved = read_and_split(asked)
     return fit(None, dataset, parts, out=folder / "alone", recipe=resolved)
@@ -203,24 +205,18 @@ def weights_of(run: Run) -> Values:
     return load_file(run.path / "model" / "model.safetensors")
 
 
-def command(asked: Recipe, folder: Path) -> list[str]:
-    (folder / "recipe.toml").write_text(asked.to_toml())
-    return ["-m", "bowerbird", "train", "--config", "recipe.toml"]
-
-
 def test_the_command_trains_with_two_as_with_one(
-    shapes: Path, weights: Path, tmp_path: Path
+    both: Path, shapes: Path, weights: Path, tmp_path: Path
 ) -> None:
     """Weights near 1 differ by the last bit or two of float32, 2e-7; their sum by less."""
-    asked = recipe(shapes, weights, epochs=2)
-    started = torchrun(tmp_path, *command(asked, tmp_path))
-    output, errors = started.communicate()
-    assert started.returncode == 0, errors
-    folders = list((tmp_path / "runs").iterdir())
+    first, second = found(both, "command")
+    assert (first["code"], second["code"]) == (0, 0), first["errors"] + second["errors"]
+    assert first["output"].count("Run:") == first["output"].count("Report:") == 1
+    assert first["errors"].count("Fine-tuned:") == 1
+    assert (second["output"], second["errors"]) == ("", "")
+    folders = list((both / "command" / "runs").iterdir())
     assert len(folders) == 1
-    assert output.count("Run:") == output.count("Report:") == 1
-    assert errors.count("Fine-tuned:") == 1
-    two, one = load_run(folders[0]), alone(asked, tmp_path)
+    two, one = load_run(folders[0]), alone(recipe(shapes, weights, epochs=2), tmp_path)
     assert two.environment()["processes"] == 2
     assert (two.path / "log.txt").read_text().count("Fine-tuned:") == 1
     assert (two.path / "report.html").is_file()
@@ -234,7 +230,9 @@ def test_stopped_with_two_it_goes_on_with_one(
     shapes: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = recipe(shapes, weights, epochs=12, patience=99)
-    started = torchrun(tmp_path, *command(asked, tmp_path), "--out", "run")
+    (tmp_path / "recipe.toml").write_text(asked.to_toml())
+    arguments = ["-m", "bowerbird", "train", "--config", "recipe.toml", "--out", "run"]
+    started = torchrun(tmp_path, *arguments)
     history = tmp_path / "run" / "history.csv"
     while started.poll() is None and not (history.is_file() and "finetune" in history.read_text()):
         time.sleep(0.02)

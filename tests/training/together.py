@@ -6,6 +6,8 @@ beside it. What they must be, the test knows.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import sys
@@ -206,6 +208,21 @@ def features(folder: Path) -> Facts:
     return {"values": {"all": made[0].tensor(np.arange(9)).float().clone()}, "seen": sum(seen)}
 
 
+def command(folder: Path) -> Facts:
+    """The command line, with what it prints."""
+    from bowerbird.cli import main
+
+    folder.mkdir(exist_ok=True)
+    os.chdir(folder)
+    output, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        try:
+            main(["train", "--config", os.environ["RECIPE"]])
+        except SystemExit as end:
+            code = end.code
+    return {"code": code, "output": output.getvalue(), "errors": errors.getvalue()}
+
+
 def one_has_gone(folder: Path) -> Facts:
     """The last check: the first process doesn't come back."""
     if RANK == 0:
@@ -227,6 +244,7 @@ CHECKS: dict[str, Callable[[Path], Facts]] = {
     "memory": memory,
     "statistics": statistics,
     "features": features,
+    "command": command,
     "one has gone": one_has_gone,
 }
 

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 from bowerbird import storage
 from bowerbird.data.dataset import Problem
+from bowerbird.errors import RunError
 from bowerbird.evaluation.results import Predictions
 
 __all__ = ["Row", "rows_of", "writing"]
@@ -96,6 +97,9 @@ def _opened(output: Path | None) -> Iterator[_Sink]:
         yield _Printed()
         sys.stdout.flush()
         return
+    if output.is_dir() or not output.absolute().parent.is_dir():
+        what = "is a folder" if output.is_dir() else "lies in no folder that there is"
+        raise RunError(f"{output} can't be written: it {what}. Name a file with --output.")
     with storage.atomic(output) as file:
         text = io.TextIOWrapper(file, "utf-8", "backslashreplace", newline="")
         yield text

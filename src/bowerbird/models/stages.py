@@ -146,7 +146,10 @@ def _innermost(module: nn.Module, name: str) -> str:
 
 
 def _all_units(module: nn.Module) -> list[str]:
-    return list(_units(module, "", classifier_names(module), _weights(module)))
+    classifiers = classifier_names(module)
+    heads = sum(_weights(module.get_submodule(name)) for name in classifiers)
+    layers = sum(_weights(child) for child in module.children()) - heads
+    return list(_units(module, "", classifiers, layers))
 
 
 def _units(module: nn.Module, path: str, classifiers: Sequence[str], total: int) -> Iterator[str]:

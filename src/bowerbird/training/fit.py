@@ -123,9 +123,13 @@ def _go_on(run: Run, network: Network | None = None) -> Run:
             f"The run {run.path} was stopped while its folder was being made. Nothing is lost: "
             "train again."
         )
-    processes.from_main(lambda: _tidy(run))
-    logged = progress.log_to(run.path / "log.txt")
-    with listening() as stop, logged if processes.is_main() else contextlib.nullcontext():
+    with contextlib.ExitStack() as held:
+        held.enter_context(run.resumable())
+        if processes.is_main():
+            held.enter_context(run.locked())
+            held.enter_context(progress.log_to(run.path / "log.txt"))
+        processes.from_main(lambda: _tidy(run))
+        stop = held.enter_context(listening())
         try:
             _Training(run, stop, network).run_all()
         except (KeyboardInterrupt, Interrupted) as error:

@@ -130,6 +130,8 @@ def _optimizer(groups: list[dict[str, Any]], config: TrainConfig) -> torch.optim
 
 
 def _check_name(name: str) -> None:
+    if name.lower() in _OURS:
+        return
     from timm.optim import list_optimizers
 
     known = sorted({*_OURS, *list_optimizers()})
