@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from bowerbird.evaluation.results import Confusion, Evaluation, Predictions
     from bowerbird.features import FeatureCache, Features, extract
     from bowerbird.models.networks import Network, create_model
+    from bowerbird.models.summary import ModelSummary, summarise
     from bowerbird.report.of_run import write_report
     from bowerbird.runs import Run, load_run
     from bowerbird.training.fit import fit, resume
@@ -70,6 +71,7 @@ _HOMES = {
     "evaluation.results": ("Confusion", "Evaluation", "Predictions"),
     "features": ("FeatureCache", "Features", "extract"),
     "models.networks": ("Network", "create_model"),
+    "models.summary": ("ModelSummary", "summarise"),
     "report.of_run": ("write_report",),
     "runs": ("Run", "load_run"),
     "training.fit": ("fit", "resume"),
@@ -91,6 +93,7 @@ __all__ = [
     "ImageError",
     "Interrupted",
     "ModelError",
+    "ModelSummary",
     "Network",
     "NetworkConfig",
     "Predictions",
@@ -119,6 +122,7 @@ __all__ = [
     "resume",
     "score",
     "split",
+    "summarise",
     "train",
     "write_report",
 ]

@@ -125,7 +125,15 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
         ("[train]\nbatch_size = 1", r"train.batch_size in .*to 2 or .*'auto'. Found: 1\.$"),
         ("[train]\nunfreeze = {0 = 'head'}", r"train in .*: .*gradual, not for auto\.$"),
         ("[train]\nfreeze = '0.8'\nfreeze_until = 'a'", r"train in .*: .*both be set\.$"),
-        ("[train]\nnesterov = true\nmomentum = 0", r"train in .*: .*momentum above 0\.$"),
+        ("[train]\nnesterov = true", r"train in .*: nesterov is a form of sgd"),
+        (
+            "[train]\noptimizer = 'sgd'\nnesterov = true\nmomentum = 0",
+            r"train in .*: .*momentum above 0\.$",
+        ),
+        (
+            "[train]\nmethod = 'gradual'\nbudget = '1m'\nunfreeze = {0 = 'head'}",
+            "the epochs count, not a budget",
+        ),
     ],
 )
 def test_a_mistake_in_a_recipe_is_one_sentence(tmp_path: Path, text: str, words: str) -> None:

@@ -481,7 +481,7 @@ def test_a_resumed_phase_keeps_the_halved_batch(tmp_path: Path) -> None:
 
 
 def test_out_of_memory_again_is_an_error_with_the_next_step(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"batches of 4 images, too.*--batch-size"):
+    with pytest.raises(RunError, match=r"batches of 4 images.*--batch-size"):
         run(make(tmp_path, module=Greedy(most=3), epochs=2))
 
 

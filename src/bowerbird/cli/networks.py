@@ -33,7 +33,8 @@ def models(pattern: str = "*", *, details: bool | None = None, as_json: Json = F
         print_json([entry.to_dict() for entry in found])
         return
     print(table(found))
-    print(f"{len(found)} networks. Look inside one: bowerbird summary NAME")
+    count = "1 network" if len(found) == 1 else f"{len(found)} networks"
+    print(f"{count}. Look inside one: bowerbird summary NAME")
 
 
 @app.command

@@ -92,7 +92,11 @@ class TrainConfig(Settings):
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of sgd.")
     nesterov: bool = Field(False, description="Nesterov's form of momentum.")
     layer_decay: float = Field(
-        0.7, gt=0, le=1, description="Factor on the rate for each stage further from the head."
+        0.7,
+        gt=0,
+        le=1,
+        description="Factor on the rate for each stage further from the head; random weights "
+        "always have 1.",
     )
     weight_decay: float | None = Field(
         None,
@@ -178,6 +182,8 @@ class TrainConfig(Settings):
             raise ValueError("freeze and freeze_until can't both be set")
         if self.unfreeze and self.method != "gradual":
             raise ValueError(f"unfreeze is for the method gradual, not for {self.method}")
-        if self.nesterov and not self.momentum:
-            raise ValueError("nesterov needs a momentum above 0")
+        if self.nesterov and (self.optimizer.lower() != "sgd" or not self.momentum):
+            raise ValueError("nesterov is a form of sgd with a momentum above 0")
+        if self.budget and self.unfreeze and self.epochs is None:
+            raise ValueError("with unfreeze the epochs count, not a budget; set epochs")
         return self

@@ -230,9 +230,10 @@ def _timm_preprocess(
     square = (image_size, image_size) if isinstance(image_size, int) else image_size
     height, width = square or found["input_size"][1:]
     levels = {key: _per_channel(found[key], channels) for key in ("mean", "std")}
+    kept = {key: found[key] for key in ("crop_mode", "interpolation")}
+    share = min(1.0, found["crop_pct"])  # a few ask for more than there is
     return Preprocess.model_validate(
-        {key: found[key] for key in ("crop_pct", "crop_mode", "interpolation")}
-        | {"input_size": (height, width), **levels}
+        {**kept, "crop_pct": share, "input_size": (height, width), **levels}
     )
 
 

@@ -193,7 +193,9 @@ class _Training:
             head = traced.suffix(traced.before_classifier())
             return sum(p.numel() for p in head.parameters())
         planned = read_plan(self.run.state / "plan.json")
-        phases = tuning.as_chosen(planned, self.run.state) or planned[:1]
+        phases = tuning.as_chosen(planned, self.run.state)
+        if not phases and self.probed:
+            return self._learned("probe")
         learned: dict[int, int] = {}
         for phase in phases:
             for number in range(phase.step_at((phase.stop_after or phase.epochs) - 1) + 1):

@@ -84,6 +84,11 @@ class Keeper:
         if self.average is not None and values:  # none where the phase had come to its end
             self.average.restore(values, saved.facts["updates"])
 
+    def finite(self) -> bool:
+        """Whether all layers hold finite values only."""
+        values = [v for v in self.whole.state_dict().values() if v.is_floating_point()]
+        return all(bool(torch.isfinite(value).all()) for value in values)
+
     def keep_best(self) -> None:
         """The present layers are the best ones."""
         self._write(self.files.best)

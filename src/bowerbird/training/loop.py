@@ -96,6 +96,8 @@ class Phase:
         report: given the history rows after each epoch.
     """
 
+    piece: Piece
+
     def __init__(
         self,
         plan: PhasePlan,
@@ -190,6 +192,8 @@ class Phase:
         """Take up a step of the plan: its piece, and which of its layers learn."""
         if number == self._number:
             return
+        if self._number >= 0:
+            self.piece.judge.eval()  # frozen parts run in evaluation mode
         self._number, self.step = number, self.plan.steps[number]
         self.piece = self._make_piece(number)
         for name, parameter in self.piece.learner.named_parameters():
@@ -319,7 +323,7 @@ class Phase:
         self._consider(facts, accuracy, loss)
         best = facts["best"]
         better = (accuracy, -loss) > (best["accuracy"], -best["loss"]) and math.isfinite(loss)
-        if self.truth.val is None or better:
+        if better or (self.truth.val is None and self.keeper.finite()):
             facts["best"] = {
                 "accuracy": accuracy,
                 "loss": loss,
@@ -331,7 +335,8 @@ class Phase:
         else:
             facts["wait"] += 1
             last_step = self._number == len(self.plan.steps) - 1
-            facts["finished"] = last_step and facts["wait"] >= self.config.patience
+            waited = min(facts["wait"], facts["epoch"] - self.step.epoch)  # in this step
+            facts["finished"] = last_step and waited >= self.config.patience
 
     def _row(self, facts: dict[str, Any]) -> dict[str, Any]:
         total, right, count = facts["sums"]
@@ -357,7 +362,7 @@ class Phase:
         """Keep the epoch's layers if they may go into the soup."""
         within = facts["epoch"]
         if self.truth.val is None:
-            if within in self.plan.soup:
+            if within in self.plan.soup and self.keeper.finite():
                 self.keeper.keep_epoch(facts, [0.0, 0.0, within], most=len(self.plan.soup))
         elif self.config.soup > 1 and math.isfinite(loss):
             self.keeper.keep_epoch(facts, [accuracy, -loss, within], most=self.config.soup)

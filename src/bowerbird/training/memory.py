@@ -14,6 +14,7 @@ from bowerbird import progress
 from bowerbird.config import TrainConfig
 from bowerbird.errors import RunError
 from bowerbird.machine import available_memory
+from bowerbird.training import processes
 
 __all__ = ["fitting", "halved", "size"]
 
@@ -69,9 +70,9 @@ def halved(error: Exception, batch: int, asked: int) -> int:
     ours = isinstance(error, torch.OutOfMemoryError | MemoryError)
     if not ours and not any(said in words for said in _SAID):
         raise error
-    if batch < asked or batch < 4:
+    if batch < asked or batch < 4 or processes.count() > 1:  # each would have its own size
         raise RunError(
-            f"Memory ran out with batches of {batch} images, too. Go on with a smaller "
+            f"Memory ran out with batches of {batch} images. Go on with a smaller "
             "--batch-size and the same product with --accumulate, a smaller --image-size, or "
             "fewer layers (--freeze-until)."
         ) from error

@@ -114,6 +114,8 @@ def budget_words(config: TrainConfig) -> str:
     """How the limit came about, as a clause."""
     if config.epochs is not None:
         return f"{config.epochs} epochs were asked for"
+    if config.unfreeze:
+        return f"{_AFTER_LAST_STEP} epochs after the last step of unfreeze (--epochs)"
     if config.budget is not None:
         return f"the budget is {config.budget}"
     return f"the budget is {_USUAL_EPOCHS} epochs, {_LONGEST / 60:.0f} min at most (--budget)"
@@ -198,6 +200,8 @@ class _Planner:
                 if late or not learning(self.traced, ending):
                     return [*head, second]
                 return [*head, self._phase(ending, _last_epochs(epochs), cached=True), second]
+        if not learning(self.traced, ending):  # what learns lies deeper: at least once
+            return [*head, self._phase(start, max(1, int(self.limit / deep.epoch)), cached=still)]
         epochs = self.config.epochs or min(_LAST_EPOCHS, int(self.limit / last.epoch))
         return [*head, self._phase(ending, epochs, cached=True)] if epochs else head
 

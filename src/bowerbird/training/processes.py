@@ -11,6 +11,7 @@ which layers learn changes from epoch to epoch, and a suffix is no module of its
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import os
@@ -157,4 +158,6 @@ def _place() -> torch.device:
 def _state() -> Any:
     from accelerate import PartialState
 
-    return PartialState(cpu=not torch.cuda.is_available())
+    state = PartialState(cpu=not torch.cuda.is_available())
+    atexit.register(state.destroy_process_group)  # else its threads may keep the process alive
+    return state

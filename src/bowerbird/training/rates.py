@@ -165,7 +165,8 @@ def _start(tuner: Tuner, config: TrainConfig) -> Start:
     asked = asked_start(tuner.evaluation, tuner.network.module, config)
     if asked is not None:
         return asked
-    if config.method == "plain" or tuner.network.weights.kind == "none":
+    random = tuner.network.weights.kind == "none"
+    if config.method == "plain" or random or config.batch_norm == "trained":
         return Start("all layers", INPUT)
     return plan.half(tuner.evaluation)
 
@@ -181,11 +182,13 @@ def _rising(
     """Rates and losses, step by step."""
     low, high, steps = span
     rates = np.geomspace(low, high, steps)
-    optimizer = optim.make_optimizer(learner, tuner.training.stages, config, rate=1.0)
+    random = tuner.network.weights.kind == "none"
+    optimizer = optim.make_optimizer(
+        learner, tuner.training.stages, config, rate=1.0, layer_decay=1.0 if random else None
+    )
     losses: list[float] = []
     size = memory.size(config)
     each = max(1, len(part.targets) // size)
-    random = tuner.network.weights.kind == "none"
     training_mode(learner, config.batch_norm or ("trained" if random else "frozen"))
     with progress.task("Range test", steps) as task:
         for step, rate in enumerate(rates):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from torch import fx, nn
+
 from bowerbird.config import TrainConfig
 from bowerbird.errors import ConfigError, ModelError
 from bowerbird.models import heads, outputs
-from bowerbird.models.cuts import Traced, trace
+from bowerbird.models.cuts import Traced, classifier_names, trace
 from bowerbird.models.networks import Network
 from bowerbird.training.optim import check_optimizer
 from bowerbird.training.release import asked_start, asked_steps
@@ -35,11 +37,11 @@ def starts_from_probe(network: Network, config: TrainConfig) -> bool:
     """Whether the classifier is learnt by a probe first."""
     if config.head_start is not None:
         return config.head_start == "probe"
-    return config.method != "plain" and heads.is_linear(network.module)
+    return config.method != "plain" and _one_linear_layer(network)
 
 
 def _check_head(network: Network, config: TrainConfig) -> None:
-    linear = heads.is_linear(network.module)
+    linear = _one_linear_layer(network)
     if config.head_start == "probe" and not linear:
         raise ConfigError(
             "head_start: a probe learns a linear classifier, and this network's head is another. "
@@ -63,3 +65,25 @@ def _check_layers(network: Network, traced: Traced, config: TrainConfig) -> None
     if config.unfreeze:
         last = max(config.unfreeze_steps)
         asked_steps(traced, network.module, config, config.epochs or last + 1)
+
+
+def _one_linear_layer(network: Network) -> bool:
+    """Whether features go through one linear layer and nothing else that changes them."""
+    names = classifier_names(network.module)
+    if len(names) > 1 or not heads.is_linear(network.module):
+        return False
+    traced = trace(network.module)
+    suffix = traced.suffix(traced.before_classifier())
+    return all(_harmless(suffix, node, names[0]) for node in suffix.graph.nodes)
+
+
+def _harmless(suffix: fx.GraphModule, node: fx.Node, classifier: str) -> bool:
+    target = str(node.target)
+    if node.op == "call_module" and target != classifier:
+        inside = target.startswith(classifier + ".")
+        passing = (nn.Dropout, nn.Identity, nn.Flatten)
+        return inside or isinstance(suffix.get_submodule(target), passing)
+    if node.op in ("call_function", "call_method"):
+        name = getattr(node.target, "__name__", target)
+        return name in ("linear", "flatten", "dropout", "view", "reshape", "squeeze")
+    return True
