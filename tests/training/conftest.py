@@ -17,11 +17,8 @@ from drawing import draw
 
 
 @pytest.fixture(autouse=True)
-def _alone(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
-    """A cache of its own, and one thread: tiny layers are not worth more."""
-    monkeypatch.setenv("BOWERBIRD_CACHE", str(tmp_path_factory.mktemp("cache")))
+def _alone() -> Iterator[None]:
+    """One thread: tiny layers are not worth more."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

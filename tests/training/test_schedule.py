@@ -39,15 +39,13 @@ def test_the_rate_rises_in_a_line_and_falls_as_a_cosine() -> None:
     assert all(a >= b for a, b in itertools.pairwise(found[10:]))
 
 
-@pytest.mark.parametrize("warmup", [0.0, 0.1, 0.5, 0.99])
 @pytest.mark.parametrize(("steps", "epochs"), [(1, 1), (2, 1), (1, 3), (7, 1), (100, 10)])
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_the_rate_is_a_share_and_never_zero_at_once(
-    schedule: str, steps: int, epochs: int, warmup: float
-) -> None:
-    found = shares(steps, epochs, schedule=schedule, warmup=warmup)
-    assert all(0 <= share <= 1 for share in found)
-    assert found[0] > 0
+def test_the_rate_is_a_share_and_never_zero_at_once(schedule: str, steps: int, epochs: int) -> None:
+    for warmup in (0.0, 0.1, 0.5, 0.99):
+        found = shares(steps, epochs, schedule=schedule, warmup=warmup)
+        assert all(0 <= share <= 1 for share in found)
+        assert found[0] > 0
 
 
 def test_constant_after_the_warm_up() -> None:
