@@ -296,7 +296,7 @@ def _tell_unused(settings: TrainConfig) -> None:
     if settings.method != "gradual":
         idle.add("unfreeze_factor")
     if settings.optimizer.lower() in ("adam", "adamw"):
-        idle |= {"momentum", "nesterov"}
+        idle.add("momentum")
     if settings.schedule not in ("step", "plateau"):
         idle |= {"decay_epochs", "decay_rate"}
     changed = settings.model_dump(exclude_defaults=True)

@@ -10,7 +10,7 @@ from torchvision import models
 
 from bowerbird.errors import ConfigError
 from bowerbird.models.cuts import INPUT, Traced, trace
-from bowerbird.models.freezing import Freezing, find_stage, freezing, stage_order
+from bowerbird.models.freezing import Freezing, freezing, stage_order
 
 
 def on_meta(name: str, **arguments: Any) -> nn.Module:
@@ -238,17 +238,11 @@ def test_both_heads_of_a_distilled_network_are_its_head() -> None:
     assert found.cut == traced.before_classifier()
 
 
-def test_stages_by_name_or_by_what_is_in_them(resnext: tuple[Traced, nn.Module]) -> None:
+def test_stages_from_the_head_backwards(resnext: tuple[Traced, nn.Module]) -> None:
     traced, _ = resnext
     assert stage_order(traced) == ("head", "layer4", "layer3", "layer2", "layer1", "conv1")
-    assert find_stage(traced, "head") is traced.stages[-1]
-    assert find_stage(traced, "fc") is traced.stages[-1]
-    for word in ("layer3", "layer3.5", "layer3.5.conv2", "layer3.5.conv2.weight"):
-        assert find_stage(traced, word).name == "layer3"
-    with pytest.raises(ConfigError, match=r"no stage or module 'layer33'. Did you mean layer3"):
-        find_stage(traced, "layer33")
 
 
-def test_a_module_of_several_stages_is_the_first_of_them() -> None:
-    traced = trace(on_meta("vit_tiny_patch16_224", num_classes=3))
-    assert find_stage(traced, "blocks").name == "blocks.0"
+def test_errors_name_the_setting_that_a_person_wrote(resnext: tuple[Traced, nn.Module]) -> None:
+    with pytest.raises(ConfigError, match=r"^unfreeze: .*'layer33'.*Did you mean layer3"):
+        freezing(*resnext, freeze_until="layer33", setting="unfreeze")

@@ -256,6 +256,25 @@ def test_gradual_as_asked_for_from_a_random_head(go: Fit) -> None:
     assert run.environment()["chosen"] == "finetune"
 
 
+@pytest.mark.parametrize("soup", [1, 3])
+def test_the_history_marks_the_epochs_that_were_kept(go: Fit, soup: int) -> None:
+    run = go(method="plain", epochs=4, learning_rate=0.01, soup=soup)
+    saved = load_checkpoint(run.state / "last-1.safetensors")
+    assert saved is not None
+    best = saved.facts["best"]
+    expected = best.get("soup") or [best["within"]]
+    assert [row["epoch"] for row in run.history() if row["chosen"] == 1] == expected
+    assert len(run.history()) == 4
+
+
+def test_a_budget_too_short_for_anything_is_refused(
+    go: Fit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "make_plan", lambda *_, **__: [])
+    with pytest.raises(ConfigError, match="too short to train anything"):
+        go(method="finetune", head_start="random")
+
+
 def test_plain_trains_all_layers_without_a_probe(go: Fit, weights: Path) -> None:
     run = go(method="plain", epochs=2, learning_rate=0.01)
     assert [row["step_name"] for row in run.history()] == ["all layers"] * 2

@@ -13,6 +13,7 @@ from bowerbird.config import TrainConfig
 from bowerbird.features import FeatureCache
 from bowerbird.models.cuts import INPUT
 from bowerbird.models.networks import create_model
+from bowerbird.training import tuning
 from bowerbird.training.batches import Part
 from bowerbird.training.interrupts import StopSignal
 from bowerbird.training.phases import PhasePlan, Step
@@ -193,3 +194,11 @@ def test_a_random_network_learns_at_one_rate(
     plan = phase(made, "images", INPUT, batch_norm="trained")
     made.run([plan], part(shapes, 0, 6), None, tmp_path, lambda rows: None)
     assert peaks == [{0.01}]
+
+
+def test_kept_epochs_count_those_of_earlier_phases() -> None:
+    rows = [{"phase": "finetune"}] * 5 + [{"phase": "probe"}]
+    facts = {"rows": rows, "epoch": 3, "best": {"within": 2}}
+    assert tuning._kept(facts) == [4]
+    assert tuning._kept({**facts, "best": {"within": 2, "soup": [1, 3]}}) == [3, 5]
+    assert tuning._kept({**facts, "best": {"within": 0}}) == []

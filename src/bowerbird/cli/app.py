@@ -110,7 +110,7 @@ def _run(arguments: list[str]) -> int:
     except ConfigError as error:
         return _fail(str(error), 2)
     except Interrupted as error:
-        return _fail(str(error), 130)
+        return _fail(str(error), 130) if machine.is_first_process() else 130
     except BowerbirdError as error:
         return _fail(str(error), 1)
     except KeyboardInterrupt:

@@ -80,4 +80,6 @@ def summary(
         print_json(found.to_dict())
         return
     print(found.table(tree=tree, depth=depth))
-    print(f"\nTrain it: bowerbird train DATA --model {found.name}")
+    asked = {"--freeze": freeze, "--freeze-until": freeze_until}
+    words = "".join(f" {option} {value}" for option, value in asked.items() if value)
+    print(f"\nTrain it: bowerbird train DATA --model {found.name}{words}")

@@ -28,10 +28,10 @@ from typing import Any
 from torch import fx, nn
 
 from bowerbird.errors import ConfigError
-from bowerbird.models.cuts import INPUT, Stage, Traced, classifier_names
+from bowerbird.models.cuts import INPUT, Traced, classifier_names
 from bowerbird.models.stages import HEAD, weighty, within
 
-__all__ = ["Freezing", "find_stage", "freezing", "stage_order"]
+__all__ = ["Freezing", "freezing", "stage_order"]
 
 BACKBONE = "backbone"
 
@@ -67,7 +67,12 @@ class Freezing:
 
 
 def freezing(
-    traced: Traced, module: nn.Module, *, freeze: str | None = None, freeze_until: str | None = None
+    traced: Traced,
+    module: nn.Module,
+    *,
+    freeze: str | None = None,
+    freeze_until: str | None = None,
+    setting: str = "freeze_until",
 ) -> Freezing:
     """Which parameters the settings freeze.
 
@@ -78,6 +83,7 @@ def freezing(
             separated by commas, of stages, modules or parameters.
         freeze_until: a stage, module or parameter, with or without ``.weight``; what is
             defined before it is frozen.
+        setting: what a person called `freeze_until`, for errors.
 
     Raises:
         ConfigError: both are given, a name is unknown (the message names the nearest), or
@@ -87,7 +93,7 @@ def freezing(
         raise ConfigError("freeze and freeze_until can't both be set.")
     aliases = _aliases(module)
     if freeze_until is not None:
-        chosen = _before(traced, module, freeze_until)
+        chosen = _before(traced, module, freeze_until, setting)
     elif freeze is not None:
         chosen = _chosen(traced, module, freeze)
     else:
@@ -95,7 +101,7 @@ def freezing(
     frozen = frozenset(n for names in aliases if chosen.issuperset(names) for n in names)
     found = _freezing(traced, module, frozen)
     if not _used(traced.graph, found.trainable):
-        words = f"freeze {freeze}" if freeze is not None else f"freeze_until {freeze_until}"
+        words = f"freeze {freeze}" if freeze is not None else f"{setting} {freeze_until}"
         raise ConfigError(
             f"{words} leaves nothing to train. Freeze less: backbone leaves the classifier."
         )
@@ -108,29 +114,6 @@ def stage_order(traced: Traced) -> tuple[str, ...]:
     The classifier is called ``"head"``.
     """
     return (HEAD, *(stage.name for stage in reversed(traced.stages[:-1])))
-
-
-def find_stage(traced: Traced, word: str) -> Stage:
-    """The stage that a person means.
-
-    Args:
-        traced: the network's trace.
-        word: ``"head"`` (the classifier), a stage, or a module in one; of a module that
-            spreads over several stages, the first.
-
-    Raises:
-        ConfigError: there is none (the message names the nearest).
-    """
-    if word == HEAD:
-        return traced.stages[-1]
-    for stage in traced.stages:
-        if stage.name == word:
-            return stage
-    for stage in traced.stages:
-        if any(within(path, word) or within(word, path) for path in stage.modules):
-            return stage
-    modules = {name for stage in traced.stages for path in stage.modules for name in _around(path)}
-    raise ConfigError(f"There is no stage or module {word!r}. {_hint(traced, word, modules)}")
 
 
 def _freezing(traced: Traced, module: nn.Module, frozen: frozenset[str]) -> Freezing:
@@ -149,7 +132,7 @@ def _aliases(module: nn.Module) -> list[tuple[str, ...]]:
     return [tuple(found) for found in names.values()]
 
 
-def _before(traced: Traced, module: nn.Module, name: str) -> set[str]:
+def _before(traced: Traced, module: nn.Module, name: str, setting: str) -> set[str]:
     """Parameters that are defined before a name."""
     if name == HEAD:
         return _backbone(module)
@@ -157,7 +140,7 @@ def _before(traced: Traced, module: nn.Module, name: str) -> set[str]:
     for place, parameter in enumerate(order):
         if within(parameter, name):
             return set(order[:place])
-    raise _unknown(traced, module, "freeze_until", name)
+    raise _unknown(traced, module, setting, name)
 
 
 def _chosen(traced: Traced, module: nn.Module, text: str) -> set[str]:

@@ -160,6 +160,8 @@ class _Training:
         self.cache = FeatureCache()
         self.workers = self.config.workers or cores()
         self.rows: list[dict[str, Any]] = []
+        self.tuned: list[dict[str, Any]] = []
+        self.kept: list[int] = []
 
     def run_all(self) -> None:
         """Probe, fine-tune, choose, save."""
@@ -174,6 +176,9 @@ class _Training:
         processes.wait()
 
     def _finish(self, chosen: str, lasted: float) -> None:
+        if chosen == "finetune":
+            marked = [{**row, "chosen": int(row["epoch"] in self.kept)} for row in self.tuned]
+            self._report(marked)
         earlier = self.run.environment().get("seconds_training", 0.0)
         self.run.note_environment(
             {
@@ -216,8 +221,8 @@ class _Training:
         )
         probe.put_into(self.network.module, solution.linear)
         rows = [{"phase": "probe", "step_name": "head", **row} for row in solution.rows]
-        self._report(rows)
         self.rows = rows
+        self._report([])
         best = _chosen(solution)
         progress.say(
             f"Probe: {best['val_accuracy']:.1%} of {len(self.val.images)} validation images right "
@@ -241,10 +246,14 @@ class _Training:
         tuner = self._tuner()
         phases = processes.from_main(lambda: self._plan(tuner))
         self.config = tuner.config = load_run(self.run.path).recipe.train
+        if not phases and probed is None:
+            raise ConfigError("The budget is too short to train anything. Give more, or --epochs.")
         if not phases:
             progress.say("The budget is too short for fine-tuning; the probe stays.")
             return None
-        return tuner.run(phases, self.train, self.val, self.run.state, self._report)
+        found = tuner.run(phases, self.train, self.val, self.run.state, self._report)
+        self.kept = tuner.kept
+        return found
 
     def _plan(self, tuner: Tuner) -> list[PhasePlan]:
         """The written plan, or a new one, written before it is followed."""
@@ -330,6 +339,8 @@ class _Training:
         return Extractor(self.network, precision=self.precision, device=self._device())
 
     def _report(self, rows: list[dict[str, Any]]) -> None:
+        """Write the history: the probe's rows, and those of the epochs so far."""
+        self.tuned = rows
         if processes.is_main():
             self.run.write_history(self.rows + rows)
 

@@ -135,7 +135,7 @@ class Phase:
         self.batch = facts["batch"]
         total = self.plan.epochs * self.steps
         done = facts["epoch"] * self.steps + facts["step"]
-        with self.stop.deferred(), progress.task(f"Fine-tuning {self.plan.name}", total) as task:
+        with self.stop.deferred(), progress.task(f"Training {self.plan.name}", total) as task:
             task.advance(done)
             last = self.plan.stop_after or self.plan.epochs
             while facts["epoch"] < last and not facts["finished"]:

@@ -46,9 +46,9 @@ if TYPE_CHECKING:
 __all__ = [
     "budget_words",
     "fitting_batch",
-    "half",
     "last_stages_cut",
     "make_plan",
+    "most_layers",
     "resolved",
     "worth_tuning",
 ]
@@ -99,12 +99,14 @@ def make_plan(
     return planner.finetune()
 
 
+def most_layers(tuner: Tuner, images: Sequence[Image], config: TrainConfig) -> Start:
+    """Where training starts when it trains as much as these settings ever let it."""
+    return _Planner(tuner, images, config, None, probed=True).deepest()
+
+
 def fitting_batch(tuner: Tuner, images: Sequence[Image], config: TrainConfig) -> int:
     """Images per batch that memory has room for, where as much is trained as may be."""
-    planner = _Planner(tuner, images, config, None, probed=True)
-    cut = INPUT if planner.whole or config.method == "plain" else planner.deepest()
-    start = asked_start(tuner.evaluation, tuner.network.module, config)
-    cut = start.cut if start and not planner.whole else cut
+    cut = most_layers(tuner, images, config).cut
     with tuner.from_images(cut, images, config.augment) as batches:
         activations = batches.load(np.arange(min(4, len(images))), 0).float()
     return memory.fitting(tuner.training.suffix(cut), activations)
@@ -141,12 +143,6 @@ def resolved(phases: Sequence[PhasePlan], config: TrainConfig) -> dict[str, Any]
     return {"epochs": last.epochs, "freeze_until": last.name.removeprefix("from ")}
 
 
-def half(traced: Traced) -> Start:
-    """Where the later half of the stages begins."""
-    cuts = [INPUT, *(stage.cut for stage in traced.stages)]
-    return Start(traced.stages[_half(traced)].name, cuts[_half(traced)])
-
-
 def last_stages_cut(traced: Traced) -> str:
     """The cut before the last two stages with weights (the classifier not counted)."""
     stages = traced.stages
@@ -177,7 +173,7 @@ class _Planner:
 
     def plain(self) -> list[PhasePlan]:
         """One phase over all that isn't frozen."""
-        start = self._with_statistics(self.asked or Start("all layers", INPUT))
+        start = self.deepest()
         found = self._cost(start.cut, cached=self._still(start.cut))
         epochs = self.config.epochs or max(1, min(self.most, int(self.limit / found.epoch)))
         return [self._phase(start, epochs, cached=self._still(start.cut))]
@@ -221,14 +217,18 @@ class _Planner:
         steps = [(epoch, self._with_statistics(start)) for epoch, start in steps]
         return [self._released(steps, epochs)] if epochs else []
 
-    def deepest(self) -> str:
-        """The cut with the most layers that this plan could train."""
+    def deepest(self) -> Start:
+        """The start with the most layers that this plan could have."""
         if self.config.method == "gradual" and self.config.unfreeze:
             last = max(self.config.unfreeze_steps) + 1
-            return asked_steps(self.traced, self.module, self.config, last)[-1][1].cut
-        if self.config.method == "gradual":
-            return self._gradual_starts()[-1].cut
-        return self._deep_starts()[0].cut
+            found = asked_steps(self.traced, self.module, self.config, last)[-1][1]
+        elif self.config.method == "gradual":
+            found = self._gradual_starts()[-1]
+        elif self.config.method == "plain" or self.whole:
+            found = self.asked or Start("all layers", INPUT)
+        else:
+            found = self._deep_starts()[0]
+        return self._with_statistics(found)
 
     def _gradual_starts(self) -> list[Start]:
         """The head, groups of stages, and what else the settings allow; each with more layers."""

@@ -26,13 +26,11 @@ from bowerbird.errors import ConfigError, DataError
 from bowerbird.features import FeatureCache
 from bowerbird.features.extraction import Extractor, chosen_device
 from bowerbird.machine import cores
-from bowerbird.models.cuts import INPUT
 from bowerbird.models.networks import Network
 from bowerbird.training import memory, optim, plan, probe, settings
 from bowerbird.training.batches import Batches, Part, features_of, order, part_of
 from bowerbird.training.interrupts import StopSignal
 from bowerbird.training.loop import training_mode
-from bowerbird.training.release import Start, asked_start
 from bowerbird.training.tuning import Tuner
 
 __all__ = ["RateCurve", "find_rate", "suggested"]
@@ -151,7 +149,10 @@ def _tested(
         found = probe.fit_probe(views, part.targets, None, network.num_classes, config, _STRENGTH)
         probe.put_into(network.module, found.linear)
     tuner = Tuner(network, config, cache, workers, StopSignal(), device)
-    start = _start(tuner, config)
+    start = plan.most_layers(tuner, part.images, config)
+    if config.batch_size == "auto":
+        size = plan.fitting_batch(tuner, part.images, config)
+        config = config.model_copy(update={"batch_size": size})
     with tuner.from_images(start.cut, part.images, config.augment) as batches:
         learner = tuner.training.suffix(start.cut)
         for name, parameter in learner.named_parameters():
@@ -159,16 +160,6 @@ def _tested(
         rates, losses = _rising(tuner, learner, batches, part, config, span)
     smoothed = _smooth(losses)
     return RateCurve(rates, losses, smoothed, suggested(rates, smoothed), start.words)
-
-
-def _start(tuner: Tuner, config: TrainConfig) -> Start:
-    asked = asked_start(tuner.evaluation, tuner.network.module, config)
-    if asked is not None:
-        return asked
-    random = tuner.network.weights.kind == "none"
-    if config.method == "plain" or random or config.batch_norm == "trained":
-        return Start("all layers", INPUT)
-    return plan.half(tuner.evaluation)
 
 
 def _rising(

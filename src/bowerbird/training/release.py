@@ -96,7 +96,7 @@ def asked_steps(
             f"unfreeze: {late[0]}={steps[late[0]]} comes after the last epoch: there are {epochs} "
             f"epochs, 0 to {epochs - 1}. Set more with --epochs, or unfreeze earlier."
         )
-    named = [(epoch, _named(traced, module, name)) for epoch, name in steps.items()]
+    named = [(e, _named(traced, module, name, "unfreeze")) for e, name in steps.items()]
     found = [(epoch, allowed(traced, module, config, start)) for epoch, start in named]
     _check_growth(traced, found)
     return found
@@ -138,7 +138,7 @@ def warn_of_leaps(traced: Traced, module: nn.Module, steps: Sequence[Start]) -> 
         before = now
 
 
-def _named(traced: Traced, module: nn.Module, name: str) -> Start:
+def _named(traced: Traced, module: nn.Module, name: str, setting: str = "freeze_until") -> Start:
     """From a stage, a layer or a parameter on; ``"head"`` is the classifier."""
     stages = traced.stages
     names = [stage.name for stage in stages]
@@ -147,7 +147,7 @@ def _named(traced: Traced, module: nn.Module, name: str) -> Start:
         return Start("head", cuts[-2])
     if name in names:
         return Start(name, cuts[names.index(name)])
-    found = freezing(traced, module, freeze_until=name)
+    found = freezing(traced, module, freeze_until=name, setting=setting)
     return Start(name, found.cut, _after(traced, found.cut, found.frozen))
 
 

@@ -25,7 +25,7 @@ def check_settings(network: Network, config: TrainConfig) -> None:
     """
     check_optimizer(config.optimizer)
     traced = trace(network.module)
-    _check_head(network, config)
+    _check_head(network, traced, config)
     _check_layers(network, traced, config)
     if not config.allow_double_softmax:
         ending = outputs.ends_in(network)
@@ -33,21 +33,23 @@ def check_settings(network: Network, config: TrainConfig) -> None:
             raise ModelError(outputs.refusal(ending))
 
 
-def starts_from_probe(network: Network, config: TrainConfig) -> bool:
-    """Whether the classifier is learnt by a probe first."""
+def starts_from_probe(network: Network, config: TrainConfig, traced: Traced | None = None) -> bool:
+    """Whether the classifier is learnt by a probe first; `traced` saves tracing the network."""
     if config.head_start is not None:
         return config.head_start == "probe"
-    return config.method != "plain" and _one_linear_layer(network)
+    if config.method == "plain":
+        return False
+    return _one_linear_layer(network, traced or trace(network.module))
 
 
-def _check_head(network: Network, config: TrainConfig) -> None:
-    linear = _one_linear_layer(network)
+def _check_head(network: Network, traced: Traced, config: TrainConfig) -> None:
+    linear = _one_linear_layer(network, traced)
     if config.head_start == "probe" and not linear:
         raise ConfigError(
             "head_start: a probe learns a linear classifier, and this network's head is another. "
             "Leave it out, or set head to linear."
         )
-    if config.method == "probe" and not starts_from_probe(network, config):
+    if config.method == "probe" and not starts_from_probe(network, config, traced):
         raise ConfigError(
             "The method probe learns a linear classifier by itself: it needs a linear head, and no "
             "random start. For other heads use --method finetune."
@@ -67,12 +69,11 @@ def _check_layers(network: Network, traced: Traced, config: TrainConfig) -> None
         asked_steps(traced, network.module, config, config.epochs or last + 1)
 
 
-def _one_linear_layer(network: Network) -> bool:
+def _one_linear_layer(network: Network, traced: Traced) -> bool:
     """Whether features go through one linear layer and nothing else that changes them."""
     names = classifier_names(network.module)
     if len(names) > 1 or not heads.is_linear(network.module):
         return False
-    traced = trace(network.module)
     suffix = traced.suffix(traced.before_classifier())
     return all(_harmless(suffix, node, names[0]) for node in suffix.graph.nodes)
 

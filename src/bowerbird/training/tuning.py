@@ -52,6 +52,7 @@ class Tuner:
     Attributes:
         training: the network's trace in training mode.
         evaluation: the same in evaluation mode.
+        kept: after `run`, the epochs whose layers the network holds; several are averaged.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Tuner:
         self.network, self.config, self.cache = network, config, cache
         self.workers, self.stop, self.device = workers, stop, device
         module = network.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.kept: list[int] = []
         self.training = trace(module.train())
         self.evaluation = trace(module.eval())
 
@@ -90,6 +92,7 @@ class Tuner:
                 folder / f"last-{number}.safetensors", folder / f"best-{number}.safetensors"
             )
             facts = self._phase(phase, train, val, files, report, facts)
+            self.kept = _kept(facts) or self.kept
         self.network.module.requires_grad_(True)
         self.network.module.to("cpu").eval()
         best = facts.get("best", {"accuracy": 0.0, "loss": 0.0})
@@ -195,3 +198,11 @@ def as_chosen(phases: Sequence[PhasePlan], folder: Path) -> list[PhasePlan]:
         if last:
             chosen.append(dataclasses.replace(phase, stop_after=last, soup=soup, losses=losses))
     return chosen
+
+
+def _kept(facts: dict[str, Any]) -> list[int]:
+    """Epochs of the training whose layers a phase has kept; none if it made nothing better."""
+    best = facts["best"]
+    within = best.get("soup") or ([best["within"]] if best["within"] else [])
+    before = sum(row["phase"] == "finetune" for row in facts["rows"]) - facts["epoch"]
+    return [before + int(number) for number in within]
