@@ -17,3 +17,4 @@ def _cache_of_its_own(
     folder: Path = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("BOWERBIRD_CACHE", str(folder))
     monkeypatch.delenv("BOWERBIRD_CACHE_GB", raising=False)
+    monkeypatch.setenv("no_proxy", "*")  # servers of tests are on this machine

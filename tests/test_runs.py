@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import shutil
@@ -14,7 +15,7 @@ import pytest
 from bowerbird import storage
 from bowerbird.config import Recipe, TrainConfig
 from bowerbird.data.dataset import Dataset, Problem, Sample
-from bowerbird.data.splits import Split
+from bowerbird.data.splitting.splits import Split
 from bowerbird.errors import CacheError, RunError
 from bowerbird.progress import log_to
 from bowerbird.runs import HISTORY_COLUMNS, Run, check_free, create_run, load_run, new_folder
@@ -58,6 +59,22 @@ def test_what_was_written_comes_back(run: Run, dataset: Dataset, parts: Split) -
     assert again.environment()["versions"]["torch"] == run.environment()["versions"]["torch"]
     assert repr(again).startswith("Run(")
     assert again.to_dict()["classes"] == ["a", "b b"]
+
+
+def test_what_looks_alike_comes_back(tmp_path: Path, dataset: Dataset, parts: Split) -> None:
+    alike = dataclasses.replace(parts, alike=((0, 1),))
+    made = create_run(Recipe(), dataset, alike, tmp_path / "alike")
+    assert load_run(made.path).manifest()[1].alike == ((0, 1),)
+    assert made.manifest()[1].copies_of(("train",)) == alike.copies_of(("train",))
+
+
+def test_suspect_labels_of_a_run(run: Run) -> None:
+    assert run.suspects == {}
+    storage.write_json(run.path / "doubts.json", {"suspects": {"a.png": "b b"}})
+    assert load_run(run.path).suspects == {"a.png": "b b"}
+    (run.path / "doubts.json").write_text('{"suspects": 3}')
+    with pytest.raises(RunError, match=r"doubts\.json"):
+        _ = load_run(run.path).suspects
 
 
 def test_a_run_can_be_named_relative_and_as_text(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

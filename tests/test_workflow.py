@@ -6,6 +6,7 @@ import csv
 import errno
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -17,11 +18,13 @@ import pytest
 import torch
 
 from bowerbird import workflow
+from bowerbird.audit.applying import apply
 from bowerbird.config import NetworkConfig, ReadConfig, Recipe, SplitConfig, TrainConfig
 from bowerbird.errors import CacheError, ConfigError, DataError, Interrupted, RunError
 from bowerbird.evaluation.results import Predictions
 from bowerbird.progress import log_to
 from bowerbird.runs import Run, load_run
+from data.web import served
 from drawing import draw_folder
 
 TINY = TrainConfig(method="probe", precision="float32", workers=1)
@@ -163,6 +166,23 @@ def test_paths_are_kept_whole(data: Path, tmp_path: Path, monkeypatch: pytest.Mo
         network = NETWORK.model_copy(update={"weights": word})
         named = recipe.model_copy(update={"network": network})
         assert workflow.read_and_split(named)[2].network.weights == word
+
+
+def test_a_manifest_says_who_is_trained_on(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fixes = tmp_path / "fixes.csv"
+    fixes.write_text(
+        "path,class,action,new_class\n"
+        "circle/circle_000.jpg,circle,relabel,square\n"
+        "circle/circle_001.jpg,circle,drop,\n"
+    )
+    apply(data, fixes, ReadConfig(), tmp_path / "manifest.csv")
+    monkeypatch.chdir(tmp_path)
+    read = ReadConfig(manifest=Path("manifest.csv"))
+    dataset, _, resolved = workflow.read_and_split(Recipe(data=str(data), read=read))
+    assert resolved.read.manifest == tmp_path / "manifest.csv"
+    assert dataset.to_dict()["classes"] == {"circle": 8, "square": 11, "triangle": 10}
 
 
 def test_what_is_left_out_is_told(tmp_path: Path) -> None:
@@ -351,3 +371,45 @@ def test_the_demo_trains_on_the_digits(tmp_path: Path, monkeypatch: pytest.Monke
     image = np.asarray(decode(next((folder / "0").iterdir())))
     assert image.min() < 30
     assert image.max() > 220
+
+
+# Links and archives
+
+
+def test_a_link_stays_in_the_recipe_and_its_images_are_found_again(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = Path(shutil.make_archive(str(tmp_path / "shapes"), "zip", data))
+    monkeypatch.chdir(tmp_path)
+    with served() as web:
+        address = web.put("/shapes.zip?v=1", archive.read_bytes())
+        recipe = Recipe(data=address, network=NETWORK, train=TINY)
+        run, evaluations = workflow.train(recipe)
+        assert run.path.name == "shapes-1"
+        assert load_run(run.path).recipe.data == address
+        shutil.rmtree(run.manifest()[0].root)
+        before = run.manifest()[0].root.parent
+    assert len(web.requests) == 2  # trained on, and fetched again when its images were gone
+    assert before.is_dir()
+    (run.path / "predictions_test.csv").unlink()
+    again = workflow.finish(load_run(run.path))  # the server is gone, too
+    assert again["test"].accuracy == evaluations["test"].accuracy
+
+
+def test_an_archive_is_named_with_its_whole_path(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.make_archive(str(tmp_path / "shapes"), "gztar", data)
+    monkeypatch.chdir(tmp_path)
+    recipe = Recipe(data="shapes.tar.gz", network=NETWORK, train=TINY)
+    dataset, _, resolved = workflow.read_and_split(recipe)
+    assert resolved.data == str(tmp_path / "shapes.tar.gz")
+    assert len(dataset) == 30
+
+
+def test_predicting_what_an_archive_holds(
+    run: Run, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = shutil.make_archive(str(tmp_path / "shapes"), "zip", data)
+    workflow.predict(run.path, [archive])
+    assert len(capsys.readouterr().out.splitlines()) == 31

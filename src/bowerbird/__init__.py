@@ -1,8 +1,8 @@
 """Bowerbird: from a folder of labelled images to an honest, explained classifier.
 
 >>> import bowerbird as bb
->>> sorted(name for name in bb.__all__ if name.islower())[:4]
-['create_model', 'demo', 'evaluate', 'extract']
+>>> {"read_images", "split", "train", "apply_fixes"} <= set(bb.__all__)
+True
 
 Names are loaded when they are first used, so importing this package is instant and
 doesn't import torch.
@@ -14,7 +14,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bowerbird.audit.applying import Fixed, apply_fixes
     from bowerbird.config import (
+        ExpandConfig,
         NetworkConfig,
         Preprocess,
         ReadConfig,
@@ -22,9 +24,12 @@ if TYPE_CHECKING:
         SplitConfig,
         TrainConfig,
     )
+    from bowerbird.data.augmenting.expand import Expansion, expand
+    from bowerbird.data.augmenting.preview import Preview, preview
     from bowerbird.data.dataset import Dataset, Problem, Sample
     from bowerbird.data.sources import read_images
-    from bowerbird.data.splits import Split, split
+    from bowerbird.data.splitting.groups import group_by
+    from bowerbird.data.splitting.splits import Split, folds, split
     from bowerbird.data.views import View
     from bowerbird.errors import (
         BowerbirdError,
@@ -40,20 +45,39 @@ if TYPE_CHECKING:
     from bowerbird.evaluation.metrics import score
     from bowerbird.evaluation.predict import evaluate, predict
     from bowerbird.evaluation.results import Confusion, Evaluation, Predictions
+    from bowerbird.explanation.attribution import attribute
+    from bowerbird.explanation.faithfulness import Faithfulness
+    from bowerbird.explanation.of_run import explain
+    from bowerbird.explanation.results import Attribution
     from bowerbird.features import FeatureCache, Features, extract
+    from bowerbird.lab import probe
     from bowerbird.models.networks import Network, create_model
     from bowerbird.models.summary import ModelSummary, summarise
+    from bowerbird.probing.results import Probe
     from bowerbird.report.of_run import write_report
     from bowerbird.runs import Run, load_run
+    from bowerbird.splitting import CrossValidation, cross_validate
     from bowerbird.training.fit import fit, resume
     from bowerbird.training.rates import RateCurve, find_rate
     from bowerbird.workflow import demo, train
 
 _HOMES = {
-    "config": ("NetworkConfig", "Preprocess", "ReadConfig", "Recipe", "SplitConfig", "TrainConfig"),
+    "audit.applying": ("Fixed", "apply_fixes"),
+    "config": (
+        "ExpandConfig",
+        "NetworkConfig",
+        "Preprocess",
+        "ReadConfig",
+        "Recipe",
+        "SplitConfig",
+        "TrainConfig",
+    ),
     "data.dataset": ("Dataset", "Problem", "Sample"),
+    "data.augmenting.expand": ("Expansion", "expand"),
+    "data.augmenting.preview": ("Preview", "preview"),
     "data.sources": ("read_images",),
-    "data.splits": ("Split", "split"),
+    "data.splitting.groups": ("group_by",),
+    "data.splitting.splits": ("Split", "folds", "split"),
     "data.views": ("View",),
     "errors": (
         "BowerbirdError",
@@ -69,27 +93,40 @@ _HOMES = {
     "evaluation.metrics": ("score",),
     "evaluation.predict": ("evaluate", "predict"),
     "evaluation.results": ("Confusion", "Evaluation", "Predictions"),
+    "explanation.attribution": ("attribute",),
+    "explanation.faithfulness": ("Faithfulness",),
+    "explanation.of_run": ("explain",),
+    "explanation.results": ("Attribution",),
     "features": ("FeatureCache", "Features", "extract"),
+    "lab": ("probe",),
     "models.networks": ("Network", "create_model"),
     "models.summary": ("ModelSummary", "summarise"),
+    "probing.results": ("Probe",),
     "report.of_run": ("write_report",),
     "runs": ("Run", "load_run"),
     "training.fit": ("fit", "resume"),
     "training.rates": ("RateCurve", "find_rate"),
+    "splitting": ("CrossValidation", "cross_validate"),
     "workflow": ("demo", "train"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Attribution",
     "BowerbirdError",
     "CacheError",
     "ConfigError",
     "Confusion",
+    "CrossValidation",
     "DataError",
     "Dataset",
     "Evaluation",
+    "ExpandConfig",
+    "Expansion",
+    "Faithfulness",
     "FeatureCache",
     "Features",
+    "Fixed",
     "ImageError",
     "Interrupted",
     "ModelError",
@@ -98,6 +135,8 @@ __all__ = [
     "NetworkConfig",
     "Predictions",
     "Preprocess",
+    "Preview",
+    "Probe",
     "Problem",
     "RateCurve",
     "ReadConfig",
@@ -110,14 +149,23 @@ __all__ = [
     "TrainConfig",
     "View",
     "WeightsError",
+    "apply_fixes",
+    "attribute",
     "create_model",
+    "cross_validate",
     "demo",
     "evaluate",
+    "expand",
+    "explain",
     "extract",
     "find_rate",
     "fit",
+    "folds",
+    "group_by",
     "load_run",
     "predict",
+    "preview",
+    "probe",
     "read_images",
     "resume",
     "score",

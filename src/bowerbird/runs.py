@@ -42,7 +42,8 @@ from bowerbird.data.manifest import (
     write_classes,
     write_manifest,
 )
-from bowerbird.data.splits import Split
+from bowerbird.data.remote.fetch import found_again, name_of
+from bowerbird.data.splitting.splits import Split
 from bowerbird.errors import CacheError, ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -105,13 +106,27 @@ class Run:
 
     def manifest(self) -> tuple[Dataset, Split]:
         """The images with class, split, group and hash, as they were frozen."""
-        dataset, split = read_manifest(
-            self.path / "manifest.csv", Path(self.read["root"]), self.classes
-        )
+        root = found_again(Path(self.read["root"]), self.recipe.data)
+        dataset, split = read_manifest(self.path / "manifest.csv", root, self.classes)
         full = dataclasses.replace(dataset, ignored=self.read["ignored"])
+        place = {sample.path: i for i, sample in enumerate(dataset.samples)}
+        alike = self.read.get("alike", [])
         return full, dataclasses.replace(
-            split, seed=self.recipe.split.split_seed, notes=tuple(self.read["notes"])
+            split,
+            seed=self.recipe.split.split_seed,
+            notes=tuple(self.read["notes"]),
+            alike=tuple(tuple(place[path] for path in unit if path in place) for unit in alike),
         )
+
+    @cached_property
+    def suspects(self) -> dict[str, str]:
+        """Images whose label all others contradict, and the class these favour."""
+        if not (self.path / "doubts.json").is_file():
+            return {}
+        found = self._json("doubts.json").get("suspects")
+        if not isinstance(found, dict):
+            raise _damaged(self.path, "doubts.json", "expected suspects")
+        return found
 
     def history(self) -> list[HistoryRow]:
         """Rows of ``history.csv``; numbers are floats, empty cells are left out."""
@@ -149,6 +164,14 @@ class Run:
         if classes != self.classes:
             raise RunError(f"The model in {self.path} was made for other classes than its run.")
         return network
+
+    def initial_network(self) -> Network:
+        """The network as it was before training."""
+        from bowerbird.models.networks import from_config, load_network
+
+        if self.environment().get("network_given"):
+            return load_network(self.state / "initial")[0]
+        return from_config(self.recipe.network, len(self.classes), self.recipe.train.seed)
 
     def environment(self) -> dict[str, Any]:
         """Versions, machine, times and the measured choices."""
@@ -192,6 +215,12 @@ class Run:
             words = str(error).replace(storage.FREE_SPACE, "Free some space.")
             raise type(error)(f"{words} Then go on with: {way}") from error
 
+    def tidy(self) -> None:
+        """Remove what writes that were cut off have left; see `storage`."""
+        storage.make_folder(self.state)
+        for leftover in self.path.rglob(".part-*"):
+            leftover.unlink(missing_ok=True)
+
     def to_dict(self) -> dict[str, Any]:
         """Facts for JSON."""
         return {
@@ -223,7 +252,7 @@ def create_run(recipe: Recipe, dataset: Dataset, split: Split, out: Path | None 
     Raises:
         RunError: the folder is taken, or can't be written.
     """
-    folder = new_folder(out, Path(recipe.data or dataset.root).stem)
+    folder = new_folder(out, name_of(recipe.data or dataset.root))
     try:
         _write_beginning(folder, recipe, dataset, split)
     except RunError:
@@ -348,6 +377,7 @@ def _write_beginning(folder: Path, recipe: Recipe, dataset: Dataset, split: Spli
         "root": str(dataset.root),
         "ignored": dict(dataset.ignored),
         "notes": list(split.notes),
+        "alike": [[dataset.samples[i].path for i in unit] for unit in split.alike],
     }
     storage.write_json(folder / "data.json", read)
     storage.write_json(folder / "environment.json", _environment())

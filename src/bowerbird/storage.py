@@ -26,6 +26,7 @@ __all__ = [
     "FREE_SPACE",
     "atomic",
     "cache_home",
+    "folder_size",
     "hash_bytes",
     "hash_file",
     "is_full",
@@ -106,6 +107,15 @@ def hash_file(path: Path) -> str:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def folder_size(folder: Path) -> int:
+    """Bytes of all files below `folder`; what vanishes meanwhile doesn't count."""
+    total = 0
+    for file in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += file.stat().st_size if file.is_file() else 0
+    return total
 
 
 def is_full(error: BaseException) -> bool:

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING
 from bowerbird import machine, progress, storage
 from bowerbird.config import NetworkConfig, Recipe, TrainConfig
 from bowerbird.data.dataset import Dataset
+from bowerbird.data.remote.fetch import fetch, is_link
 from bowerbird.data.sources import read_images
-from bowerbird.data.splits import Split, split
+from bowerbird.data.splitting.groups import read_grouped
+from bowerbird.data.splitting.splits import Split, hold_out
 from bowerbird.errors import ConfigError, DataError, Interrupted
 from bowerbird.evaluation.results import Evaluation
 from bowerbird.runs import Run, check_free, load_run, new_folder
@@ -26,7 +28,16 @@ from bowerbird.runs import Run, check_free, load_run, new_folder
 if TYPE_CHECKING:
     from bowerbird.training.rates import RateCurve
 
-__all__ = ["demo", "find_rate", "finish", "predict", "read_and_split", "resume", "train"]
+__all__ = [
+    "demo",
+    "find_rate",
+    "finish",
+    "predict",
+    "read_and_split",
+    "read_and_split_all",
+    "resume",
+    "train",
+]
 
 _CHUNK = 4096
 
@@ -49,6 +60,7 @@ def train(recipe: Recipe, out: Path | None = None) -> tuple[Run, dict[str, Evalu
     if machine.is_first_process():  # the others may come when it has made the folder
         check_free(out)
     _tell_unused(recipe.train)
+    _leaves_a_score(recipe)
     dataset, parts, resolved = read_and_split(recipe)
     reading = time.monotonic() - began
     _load_all()
@@ -78,23 +90,37 @@ def read_and_split(recipe: Recipe) -> tuple[Dataset, Split, Recipe]:
     """The images, who is trained and tested on, and the recipe with its data resolved.
 
     Raises:
+        ConfigError: the recipe names no data, or folds and not which.
+        DataError: the data can't be used.
+    """
+    k = recipe.split.folds
+    if k is not None and recipe.split.fold is None:
+        raise ConfigError(f"Which of the {k} folds is validation? Choose with --fold 1 to {k}.")
+    dataset, (parts,), resolved = read_and_split_all(recipe)
+    _tell_problems(dataset, parts)
+    return dataset, parts, resolved
+
+
+def read_and_split_all(recipe: Recipe) -> tuple[Dataset, tuple[Split, ...], Recipe]:
+    """The same, with every fold where the recipe says how many and not which.
+
+    Raises:
         ConfigError: the recipe names no data.
         DataError: the data can't be used.
     """
     if recipe.data is None:
         raise ConfigError("No data is named. Use: bowerbird train DATA, or data = ... in the file.")
-    data = Path(recipe.data).expanduser().absolute()
-    dataset = read_images(data, recipe.read)
+    data = recipe.data if is_link(recipe.data) else Path(recipe.data).expanduser().absolute()
+    dataset = read_grouped(data, recipe.read, recipe.split.group_by)
     progress.say(f"{dataset} in {recipe.data}{_passed_over(dataset)}")
-    settings = recipe.split
-    parts = split(dataset, settings.val, settings.test, settings.split_seed)
-    if len(parts.indices("train")) == 0:
+    found = hold_out(dataset, recipe.split)
+    if len(found[0].indices("train")) == 0:
         raise DataError(f"No readable training images are left in {recipe.data}.")
-    _tell_problems(dataset, parts)
-    progress.say(repr(parts))
-    for note in parts.notes:
+    for parts in found:
+        progress.say(repr(parts))
+    for note in found[0].notes:
         progress.say(f"  {note}")
-    return dataset, parts, _resolved(recipe, data)
+    return dataset, found, _resolved(recipe, data)
 
 
 def finish(run: Run) -> dict[str, Evaluation]:
@@ -108,6 +134,7 @@ def finish(run: Run) -> dict[str, Evaluation]:
 
     try:
         with listening(), run.resumable():
+            run.tidy()
             return _finish(load_run(run.path))  # training has written into its settings
     except KeyboardInterrupt as error:
         raise Interrupted(
@@ -144,7 +171,7 @@ def predict(
     from bowerbird.evaluation.rows import rows_of, writing
 
     predictor = Predictor(opened)
-    named = [Path(name).expanduser() for name in names if str(name)]
+    named = [fetch(name).expanduser() for name in names if str(name)]
     if not named:
         raise DataError("No images are named. Use: bowerbird predict RUN IMAGES")
     parts = _unlabelled(named)
@@ -201,7 +228,7 @@ def demo(out: Path | None = None) -> tuple[Run, dict[str, Evaluation]]:
     return train(recipe, folder / "run")
 
 
-def _resolved(recipe: Recipe, data: Path) -> Recipe:
+def _resolved(recipe: Recipe, data: str | Path) -> Recipe:
     """The recipe with absolute paths, so that it means the same in any folder."""
     weights, root = Path(recipe.network.weights).expanduser(), recipe.read.image_root
     network, read = recipe.network, recipe.read
@@ -209,24 +236,50 @@ def _resolved(recipe: Recipe, data: Path) -> Recipe:
         network = network.model_copy(update={"weights": str(weights.absolute())})
     if root is not None and root.expanduser().is_dir():
         read = read.model_copy(update={"image_root": root.expanduser().absolute()})
+    if read.manifest is not None:
+        read = read.model_copy(update={"manifest": read.manifest.expanduser().absolute()})
     return recipe.model_copy(update={"data": str(data), "network": network, "read": read})
 
 
 def _finish(run: Run) -> dict[str, Evaluation]:
-    from bowerbird.evaluation.predict import Predictor, evaluate
+    from bowerbird.evaluation.looks import looks_at, scored_splits
+    from bowerbird.evaluation.predict import Predictor, evaluation_of
     from bowerbird.report.of_run import write_report
 
-    _, parts = run.manifest()
-    scored = ("test",) if run.recipe.train.refit else ("val", "test")
-    on = [name for name in scored if len(parts.indices(name))]
+    dataset, parts = run.manifest()
+    on = scored_splits(run, parts)
+    _note_doubts(run, dataset, parts)
     began = time.monotonic()
     predicted = all((run.path / f"predictions_{name}.csv").is_file() for name in on)
     predictor = None if predicted else Predictor(run)
-    evaluations = {name: evaluate(run, name, predictor=predictor) for name in on}
+    evaluations = {name: evaluation_of(run, name, predictor) for name in on}
     if not predicted:
         run.note_environment({"seconds_evaluation": round(time.monotonic() - began, 1)})
     write_report(run, evaluations=evaluations)
+    if looks := looks_at(run, parts):
+        progress.say(looks.sentence.replace("RUN", str(run.path)))
     return evaluations
+
+
+def _note_doubts(run: Run, dataset: Dataset, parts: Split) -> None:
+    """Find suspect labels with the probe's features, once; without a probe there are none."""
+    file = run.path / "doubts.json"
+    if file.is_file() or not any(row["phase"] == "probe" for row in run.history()):
+        return
+    from bowerbird.audit.doubts import suspect_labels
+    from bowerbird.features.extraction import Extractor, chosen_device
+
+    settings, measured = run.recipe.train, run.environment().get("forward_precision", "auto")
+    extractor = Extractor(
+        run.initial_network(), precision=measured, device=chosen_device(settings.device)
+    )
+    found = suspect_labels(extractor, dataset, parts, workers=settings.workers)
+    storage.write_json(file, {"suspects": found})
+    if found:
+        progress.say(
+            f"Suspect labels: {len(found)}, e.g. {next(iter(found))}. "
+            f"To look at them: bowerbird audit {run.recipe.data}"
+        )
 
 
 def _write_digits(folder: Path) -> int:
@@ -286,6 +339,14 @@ def _chunks(parts: Sequence[Dataset]) -> Iterator[Dataset]:
             samples = part.samples[start : start + _CHUNK]
             problems = () if start else part.problems
             yield dataclasses.replace(part, samples=samples, problems=problems)
+
+
+def _leaves_a_score(recipe: Recipe) -> None:
+    if recipe.split.lock_test and recipe.train.refit:
+        raise ConfigError(
+            "--lock-test and --refit leave no score to report: a refit learns from the validation "
+            "images, and the test images stay locked. Leave one of them out."
+        )
 
 
 def _tell_unused(settings: TrainConfig) -> None:

@@ -442,6 +442,26 @@ def test_a_cache_is_shown_and_cleared(run: Run, data: Path) -> None:
     assert json.loads(run("cache", "--json").stdout) == []
 
 
+def test_the_cache_shows_and_clears_what_was_unpacked(run: Run, data: Path, tmp_path: Path) -> None:
+    archive = shutil.make_archive(str(tmp_path / "shapes"), "zip", data)
+    assert run("train", archive, *TINY).code == 0
+    assert archive in run("cache").stdout
+    (entry,) = json.loads(run("cache", "--only", "downloads", "--json").stdout)
+    assert (entry["kind"], entry["address"]) == ("download", archive)
+    kinds = {entry["kind"] for entry in json.loads(run("cache", "--json").stdout)}
+    assert kinds == {"features", "download"}
+    assert run("cache", "--clear", "--only", "downloads").code == 0
+    kinds = {entry["kind"] for entry in json.loads(run("cache", "--json").stdout)}
+    assert kinds == {"features"}
+
+
+def test_a_link_without_network_is_one_clear_line(run: Run) -> None:
+    outcome = run("train", "http://127.0.0.1:9/x.zip", *TINY)
+    assert outcome.code == 1
+    assert outcome.stdout == ""
+    assert "bowerbird: http://127.0.0.1:9/x.zip can't be reached" in outcome.stderr
+
+
 # Prediction
 
 

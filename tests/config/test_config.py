@@ -17,11 +17,9 @@ from bowerbird.config import (
     SplitConfig,
     TrainConfig,
     load_recipe,
-    parse_augment,
     parse_duration,
     validated,
 )
-from bowerbird.config.texts import AUGMENTATIONS
 from bowerbird.errors import ConfigError
 
 
@@ -249,61 +247,6 @@ def test_an_epoch_is_given_once() -> None:
 
 
 # Augmentation
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("none", {}),
-        ("plain", {}),
-        ("", {}),
-        ("light", {"crop": (0.35, 1.0), "flip": (1.0, 0.5)}),
-        (
-            "medium",
-            {
-                "crop": (0.35, 1.0),
-                "flip": (1.0, 0.5),
-                "rotate": (15.0, 1.0),
-                "brightness": (0.3, 1.0),
-                "contrast": (0.3, 1.0),
-                "saturation": (0.3, 1.0),
-            },
-        ),
-        (" flip , rotate = 45 @ 0.5,", {"flip": (1.0, 0.5), "rotate": (45.0, 0.5)}),
-        ("hue=0.5,grey@1,grey@0.2", {"hue": (0.5, 1.0), "grey": (1.0, 0.2)}),
-    ],
-)
-def test_parse_augment(text: str, found: dict[str, tuple[float, float]]) -> None:
-    assert parse_augment(text) == found
-    assert TrainConfig(augment=text).augment == text
-
-
-@pytest.mark.parametrize("name", sorted(AUGMENTATIONS))
-def test_every_change_has_a_default(name: str) -> None:
-    amount, share = parse_augment(name)[name]
-    assert AUGMENTATIONS[name] == (share if name in ("flip", "grey") else amount)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("fog", "no change 'fog'; known: crop, flip"),
-        ("light,fog", "no change 'light'"),
-        ("flip=2", "flip has no amount, only a probability: flip@0.5"),
-        ("rotate=200", "amounts go to 180"),
-        ("rotate=0", "amounts go to 180"),
-        ("hue=0.6", "amounts go to 0.5"),
-        ("crop=1.1", "amounts go to 1"),
-        ("flip@0", "probabilities to 1"),
-        ("flip@1.5", "probabilities to 1"),
-        ("rotate=nan", "amounts go to 180"),
-        ("rotate=much", "write for example rotate@0.5; amounts are numbers"),
-        ("flip@often", "write for example flip@0.5"),
-    ],
-)
-def test_what_is_no_augmentation_is_refused(text: str, words: str) -> None:
-    with pytest.raises(ConfigError, match=f"augment in here: .*{words}"):
-        validated(TrainConfig, {"augment": text}, "here")
 
 
 def test_preprocess_comes_back_from_json() -> None:

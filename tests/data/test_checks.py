@@ -40,9 +40,9 @@ def count_decodes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     calls: list[int] = []
     original = checks.decode
 
-    def counted(data: bytes, *, min_size: int | None = None) -> object:
+    def counted(data: bytes, **settings: int) -> object:
         calls.append(len(data))
-        return original(data, min_size=min_size)
+        return original(data, **settings)
 
     monkeypatch.setattr(checks, "decode", counted)
     return calls

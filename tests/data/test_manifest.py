@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bowerbird.data.dataset import Dataset, Problem, Sample
 from bowerbird.data.manifest import read_classes, read_manifest, write_classes, write_manifest
-from bowerbird.data.splits import Split
+from bowerbird.data.splitting.splits import Split
 from bowerbird.errors import RunError
 
 DS = Dataset(

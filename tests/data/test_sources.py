@@ -344,3 +344,86 @@ def test_names_that_are_not_unicode_are_read_where_nothing_is_labelled(tmp_path:
         found = read_images(data, labelled=False)
         assert [found.path(i).name for i in range(len(found))] == [odd]
         assert found.problems == ()
+
+
+# Image folders of Hugging Face
+
+
+def write(root: Path, name: str, *rows: str) -> None:
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    (root / name).write_text("\n".join(rows) + "\n")
+
+
+def test_metadata_in_the_folder(tmp_path: Path) -> None:
+    touch(tmp_path, "train/1.jpg", "train/2.jpg", "test/3.jpg")
+    rows = ("train/1.jpg,cat", "train/2.jpg,dog", "test/3.jpg,cat")
+    write(tmp_path, "metadata.csv", "file_name,label", *rows)
+    assert content(read_images(tmp_path)) == {
+        "train/1.jpg": ("cat", "train"),
+        "train/2.jpg": ("dog", "train"),
+        "test/3.jpg": ("cat", "test"),
+    }
+
+
+def test_metadata_of_one_split_only_gives_none(tmp_path: Path) -> None:
+    """All images in ``train`` says nothing about what to test on."""
+    touch(tmp_path, "train/1.jpg", "train/2.jpg")
+    write(tmp_path, "metadata.csv", "file_name,label", "train/1.jpg,cat", "train/2.jpg,dog")
+    assert content(read_images(tmp_path)) == {
+        "train/1.jpg": ("cat", None),
+        "train/2.jpg": ("dog", None),
+    }
+
+
+def test_another_table_takes_no_split_from_folders(tmp_path: Path) -> None:
+    touch(tmp_path, "train/1.jpg", "test/2.jpg")
+    write(tmp_path, "labels.csv", "file_name,label", "train/1.jpg,cat", "test/2.jpg,dog")
+    assert {split for _, split in content(read_images(tmp_path)).values()} == {None}
+
+
+@pytest.mark.parametrize("base", ["", "data/"])
+def test_metadata_per_split(tmp_path: Path, base: str) -> None:
+    touch(tmp_path, f"{base}train/1.jpg", f"{base}train/deep/2.jpg", f"{base}validation/1.jpg")
+    write(tmp_path, f"{base}train/metadata.csv", "file_name,label", "1.jpg,cat", "deep/2.jpg,dog")
+    write(tmp_path, f"{base}validation/metadata.jsonl", '{"file_name": "1.jpg", "label": "dog"}')
+    ds = read_images(tmp_path)
+    assert content(ds) == {
+        f"{base}train/1.jpg": ("cat", "train"),
+        f"{base}train/deep/2.jpg": ("dog", "train"),
+        f"{base}validation/1.jpg": ("dog", "val"),
+    }
+    assert ds.problems == ()
+
+
+def test_metadata_below_that_can_be_read_in_part(tmp_path: Path) -> None:
+    """A test split without labels, as competitions have it, is passed over."""
+    touch(tmp_path, "train/1.jpg", "train/2.jpg", "test/3.jpg")
+    write(tmp_path, "train/metadata.csv", "file_name,label", "1.jpg,cat", "2.jpg,dog", "9.jpg,dog")
+    write(tmp_path, "test/metadata.csv", "file_name", "3.jpg")
+    ds = read_images(tmp_path)
+    assert set(content(ds)) == {"train/1.jpg", "train/2.jpg"}
+    assert ds.problems == (Problem("train/9.jpg", "file not found"),)
+    assert ds.ignored == {"table without images and labels": 1}
+
+
+def test_metadata_below_without_a_label_says_so(tmp_path: Path) -> None:
+    touch(tmp_path, "train/1.jpg", "train/2.jpg")
+    write(tmp_path, "train/metadata.csv", "file_name,age,sex", "1.jpg,3,f", "2.jpg,4,m")
+    words = message(tmp_path)
+    assert "'label' column is missing from metadata.csv. Found: file_name, age, sex" in words
+    ds = read_images(tmp_path, ReadConfig(label_column="sex"))
+    assert content(ds) == {"train/1.jpg": ("f", "train"), "train/2.jpg": ("m", "train")}
+
+
+def test_captions_leave_class_folders_alone(tmp_path: Path) -> None:
+    touch(tmp_path, "train/cat/1.jpg", "train/dog/2.jpg")
+    rows = ("cat/1.jpg,a cat", "dog/2.jpg,a dog")
+    write(tmp_path, "train/metadata.csv", "file_name,caption", *rows)
+    ds = read_images(tmp_path)
+    assert content(ds) == {"train/cat/1.jpg": ("cat", "train"), "train/dog/2.jpg": ("dog", "train")}
+    assert ds.ignored == {"table without images and labels": 1}
+
+
+def test_a_folder_of_parquet_says_what_to_do(tmp_path: Path) -> None:
+    touch(tmp_path, "data/train-00000.parquet")
+    assert "Parquet files are not read" in message(tmp_path)

@@ -149,3 +149,71 @@ def test_binary_junk_is_one_clear_error(tmp_path: Path) -> None:
 def test_an_unreadable_table(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="can't be read"):
         read_table(tmp_path / "absent.csv", ReadConfig(), labelled=True)
+
+
+# JSON Lines
+
+
+LINES = (
+    '{"file_name": "a.jpg", "label": "cat", "split": "train"}\n{"label": "dog", "file_name": "b"}'
+)
+
+
+@pytest.mark.parametrize("name", ["labels.jsonl", "metadata.JSONL", "x.ndjson"])
+def test_json_lines(tmp_path: Path, name: str) -> None:
+    table = read(tmp_path, LINES + "\n\n", name)
+    assert table.rows == (
+        Row("a.jpg", "cat", "train", None),
+        Row("b", "dog", None, None),
+    )
+    assert table.problems == ()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_json_lines_in_any_encoding(tmp_path: Path, encoding: str) -> None:
+    text = '{"path": "ä.jpg", "label": "K\\u00e4fer"}\r\n'
+    table = read(tmp_path, text.encode(encoding), "x.jsonl")
+    assert pairs(table) == [("ä.jpg", "Käfer")]
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [
+        ("3", "3"),
+        ("2.5", "2.5"),
+        ("true", "true"),
+        ('["cat"]', "cat"),
+        ('["a", "b"]', '["a", "b"]'),
+    ],
+)
+def test_values_of_json(tmp_path: Path, value: str, label: str) -> None:
+    table = read(tmp_path, f'{{"path": "a.jpg", "label": {value}}}\n', "x.jsonl")
+    assert pairs(table) == [("a.jpg", label)]
+
+
+def test_lines_that_are_no_objects_are_problems(tmp_path: Path) -> None:
+    text = '{"path": "a.jpg", "label": "x"}\n[1]\n{"path": "b.jpg",\n{"path": "c.jpg"}\n'
+    table = read(tmp_path, text + '{"path": "d.jpg", "label": null}\n', "x.jsonl")
+    assert pairs(table) == [("a.jpg", "x")]
+    found = [(problem.path, problem.reason.split(":")[0]) for problem in table.problems]
+    assert found == [
+        ("(x.jsonl, line 2)", "not JSON Lines"),
+        ("(x.jsonl, line 3)", "not JSON Lines"),
+        ("c.jpg", "no label"),
+        ("d.jpg", "no label"),
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "path,label\na.jpg,cat\n", "[" * 100_000])
+def test_json_lines_without_an_object(tmp_path: Path, text: str) -> None:
+    with pytest.raises(DataError, match="Expected JSON Lines: an object per line"):
+        read(tmp_path, text, "x.jsonl")
+
+
+def test_json_lines_with_several_labels(tmp_path: Path) -> None:
+    text = '{"path": "a.jpg", "label": "x", "species": "p"}\n' * 2
+    text += '{"path": "b.jpg", "label": "y", "species": "p"}\n'
+    with pytest.raises(DataError, match=r"label, species\. Name one with --label-column label"):
+        read(tmp_path, text, "x.jsonl")
+    table = read(tmp_path, text, "x.jsonl", label_column="species")
+    assert {label for _, label in pairs(table)} == {"p"}

@@ -12,7 +12,7 @@ from sklearn import metrics as oracle
 
 from bowerbird.errors import DataError
 from bowerbird.evaluation.metrics import confusion, is_ordered, score, wilson
-from bowerbird.evaluation.results import Predictions
+from bowerbird.evaluation.results import Evaluation, Predictions
 
 
 def predictions(targets: list[int], said: list[int], classes: list[str]) -> Predictions:
@@ -196,6 +196,18 @@ def test_score_without_leaks() -> None:
     assert found.n == 6
     assert score(HAND).without_leaks is None
     assert score(HAND, leaked=range(6)).without_leaks is None
+
+
+def test_a_score_without_suspect_labels_and_leaked_pictures() -> None:
+    assert score(HAND, leaked=[2]).without_doubts is None
+    found = score(HAND, leaked=[2], suspect=[5])  # both mistakes
+    assert found.without_leaks is not None
+    assert found.without_leaks.n == 5
+    assert found.without_doubts is not None
+    assert (found.without_doubts.n, found.without_doubts.accuracy) == (4, 1.0)
+    again = Evaluation.from_dict(found.to_dict())
+    assert again.without_doubts is not None
+    assert again.without_doubts.accuracy == 1.0
 
 
 def test_confusion_ignores_unlabelled() -> None:

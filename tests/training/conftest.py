@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from bowerbird.data.sources import read_images
-from bowerbird.data.splits import Split, split
+from bowerbird.data.splitting.splits import Split, split
 from bowerbird.features import Image
 from bowerbird.storage import hash_file
 from bowerbird.training.batches import Part

@@ -17,7 +17,7 @@ from bowerbird import storage
 from bowerbird.config import NetworkConfig, Recipe, TrainConfig, load_recipe
 from bowerbird.data.dataset import Dataset
 from bowerbird.data.sources import read_images
-from bowerbird.data.splits import Split, split
+from bowerbird.data.splitting.splits import Split, split
 from bowerbird.errors import (
     BowerbirdError,
     ConfigError,

@@ -11,7 +11,7 @@ import torch
 
 from bowerbird.config import TrainConfig
 from bowerbird.data.sources import read_images
-from bowerbird.data.splits import Split
+from bowerbird.data.splitting.splits import Split
 from bowerbird.errors import ConfigError
 from bowerbird.models.networks import Network, create_model
 from bowerbird.plots import rate_curve

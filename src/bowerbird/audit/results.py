@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,6 +61,11 @@ KINDS = {
             "suspect",
             "Suspect labels",
             "All other images together say that this one belongs to another class.",
+        ),
+        Kind(
+            "doubtful",
+            "Labels worth a look",
+            "The other images favour another class, but on such images they are often mistaken.",
         ),
         Kind(
             "copy",
@@ -161,6 +166,11 @@ class Shortcut:
     p: float
     words: str = ""
 
+    @property
+    def matters(self) -> bool:
+        """Whether it is no luck, and a tenth of the way from chance to certainty or more."""
+        return self.p <= 0.01 and self.accuracy - self.chance >= 0.1 * (1 - self.chance)
+
     def to_dict(self) -> dict[str, Any]:
         """All fields."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -250,6 +260,10 @@ class Audit:
     def images(self) -> int:
         """Readable images."""
         return sum(sum(part.values()) for part in self.counts.values())
+
+    def noted(self, *notes: str) -> Audit:
+        """The same with more notes."""
+        return replace(self, notes=(*self.notes, *notes))
 
     def of(self, kind: str) -> tuple[Finding, ...]:
         """Findings of one kind, most certain first."""

@@ -5,7 +5,27 @@ Every command ends with the next sensible command. Nothing heavy is imported bef
 command needs it.
 """
 
-from bowerbird.cli import networks, training, using
+from bowerbird.cli import (
+    auditing,
+    augmenting,
+    explaining,
+    networks,
+    probing,
+    splitting,
+    training,
+    using,
+)
 from bowerbird.cli.app import app, main
 
-__all__ = ["app", "main", "networks", "training", "using"]
+__all__ = [
+    "app",
+    "auditing",
+    "augmenting",
+    "explaining",
+    "main",
+    "networks",
+    "probing",
+    "splitting",
+    "training",
+    "using",
+]

@@ -19,14 +19,32 @@ from cyclopts import App, CycloptsError, Parameter
 from pydantic import ValidationError, model_validator
 
 from bowerbird import machine, progress
-from bowerbird.config import Recipe, Settings, TrainConfig, load_recipe, mistake, validated
+from bowerbird.config import (
+    Recipe,
+    Settings,
+    SplitConfig,
+    TrainConfig,
+    load_recipe,
+    mistake,
+    validated,
+)
 from bowerbird.errors import BowerbirdError, ConfigError, Interrupted
 
 if TYPE_CHECKING:
     from bowerbird.evaluation.results import Evaluation
     from bowerbird.runs import Run
 
-__all__ = ["Flat", "Json", "TrainOptions", "app", "main", "print_json", "print_run", "recipe_of"]
+__all__ = [
+    "Flat",
+    "Json",
+    "SplitOptions",
+    "TrainOptions",
+    "app",
+    "main",
+    "print_json",
+    "print_run",
+    "recipe_of",
+]
 
 
 def _unless_empty(default: Any) -> Any:
@@ -48,6 +66,14 @@ class TrainOptions(TrainConfig):
 
     @model_validator(mode="after")
     def _agree(self) -> TrainOptions:
+        return self
+
+
+class SplitOptions(SplitConfig):
+    """Options as given, too."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> SplitOptions:
         return self
 
 

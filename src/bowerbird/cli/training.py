@@ -5,8 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from bowerbird.cli.app import Flat, Json, TrainOptions, app, print_json, print_run, recipe_of
-from bowerbird.config import NetworkConfig, ReadConfig, SplitConfig
+from bowerbird.cli.app import (
+    Flat,
+    Json,
+    SplitOptions,
+    TrainOptions,
+    app,
+    print_json,
+    print_run,
+    recipe_of,
+)
+from bowerbird.cli.splitting import print_folds
+from bowerbird.config import NetworkConfig, ReadConfig
 
 __all__ = ["demo", "find_rate", "resume", "train"]
 
@@ -18,7 +28,7 @@ def train(
     config: Path | None = None,
     out: Path | None = None,
     read: Annotated[ReadConfig | None, Flat] = None,
-    split: Annotated[SplitConfig | None, Flat] = None,
+    split: Annotated[SplitOptions | None, Flat] = None,
     network: Annotated[NetworkConfig | None, Flat] = None,
     settings: Annotated[TrainOptions | None, Flat] = None,
     as_json: Json = False,
@@ -28,11 +38,13 @@ def train(
     Parameters
     ----------
     data
-        A folder with a folder per class, or a table (CSV, TSV) of images and labels.
+        A folder with a folder per class, or a table (CSV, TSV, JSON Lines) of images and
+        labels; a zip or tar of these, or a link to one.
     config
         A recipe, e.g. the config.toml of an earlier run; options given here override it.
     out
-        Folder of the run; by default a new one in runs/.
+        Folder of the run; by default a new one in runs/. With --folds, and no --fold, there
+        is a run per fold, named with -fold1 and so on.
     as_json
         Print the result as JSON.
     """
@@ -40,6 +52,11 @@ def train(
 
     given = {"read": read, "split": split, "network": network, "train": settings}
     recipe = recipe_of(data, config, given)
+    if recipe.split.folds is not None and recipe.split.fold is None:
+        from bowerbird.splitting import cross_validate
+
+        print_folds(cross_validate(recipe, out), as_json)
+        return
     run, evaluations = go(recipe, out)
     print_run(run, evaluations, as_json)
 
@@ -51,7 +68,7 @@ def find_rate(
     config: Path | None = None,
     figure: Path = Path("rates.png"),
     read: Annotated[ReadConfig | None, Flat] = None,
-    split: Annotated[SplitConfig | None, Flat] = None,
+    split: Annotated[SplitOptions | None, Flat] = None,
     network: Annotated[NetworkConfig | None, Flat] = None,
     settings: Annotated[TrainOptions | None, Flat] = None,
     as_json: Json = False,
@@ -61,7 +78,8 @@ def find_rate(
     Parameters
     ----------
     data
-        A folder with a folder per class, or a table (CSV, TSV) of images and labels.
+        A folder with a folder per class, or a table (CSV, TSV, JSON Lines) of images and
+        labels; a zip or tar of these, or a link to one.
     config
         A recipe; options given here override it.
     figure

@@ -6,11 +6,11 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from bowerbird import machine
+from bowerbird import machine, storage
 from bowerbird.cli.app import Json, app, print_json
 
 if TYPE_CHECKING:
@@ -35,14 +35,19 @@ def evaluate(run: Path, *, on: str = "test", again: bool = False, as_json: Json 
         Print the result as JSON.
     """
     machine.load("timm", "bowerbird.evaluation.predict")
+    from bowerbird.evaluation.looks import looks_at
     from bowerbird.evaluation.predict import evaluate as go
     from bowerbird.runs import load_run
 
-    evaluation = go(load_run(run), on, again=again)
+    opened = load_run(run)
+    evaluation = go(opened, on, again=again)
+    looks = looks_at(opened, opened.manifest()[1]) if on == "test" else None
     if as_json:
-        print_json(evaluation.to_dict())
+        print_json(evaluation.to_dict() | ({"looks": looks.to_dict()} if looks else {}))
         return
     print(_described(evaluation))
+    if looks:
+        print(f"\n{looks.sentence}")
     print(f"\nPictures and curves: bowerbird report {run}")
 
 
@@ -93,34 +98,53 @@ def report(run: Path) -> None:
 
 
 @app.command
-def cache(*, clear: bool = False, as_json: Json = False) -> None:
-    """Show what the feature cache holds, or clear it.
+def cache(
+    *,
+    clear: bool = False,
+    only: Literal["features", "downloads"] | None = None,
+    as_json: Json = False,
+) -> None:
+    """Show what the cache holds, features and downloads, or clear it.
 
     Parameters
     ----------
     clear
-        Delete everything in it; it is computed again when needed.
+        Delete everything in it: features are computed again when needed, and what was fetched
+        or unpacked is fetched again.
+    only
+        Only features, or only downloads.
     as_json
         Print the result as JSON.
     """
+    from bowerbird.data.remote.downloads import clear_downloads, downloads
     from bowerbird.features.cache import FeatureCache
 
     store = FeatureCache()
     if clear:
-        freed = store.clear()
+        freed = store.clear() if only != "downloads" else 0
+        freed += clear_downloads() if only != "features" else 0
         if as_json:
-            print_json({"freed": freed, "folder": str(store.folder)})
+            print_json({"freed": freed, "folder": str(store.folder.parent)})
         else:
-            print(f"{_size(freed)} freed in {store.folder}")
+            print(f"{_size(freed)} freed in {store.folder.parent}")
         return
-    contents = store.contents()
+    features = store.contents() if only != "downloads" else []
+    fetched = downloads() if only != "features" else []
     if as_json:
-        print_json([info.to_dict() for info in contents])
+        shown = [{"kind": "features"} | info.to_dict() for info in features]
+        print_json(shown + [{"kind": "download"} | info.to_dict() for info in fetched])
         return
-    for info in contents:
+    for info in features:
         print(f"{_size(info.size):>9}  {info.network}  to {info.cut}  {info.view}")
-    total = sum(info.size for info in contents)
-    print(f"{_size(total):>9}  of {_size(store.limit)} in {store.folder}")
+    for download in fetched:
+        state = "" if download.fetched else "  (incomplete)"
+        print(f"{_size(download.size):>9}  {download.address}{state}")
+    if only != "downloads":
+        total = _size(sum(info.size for info in features))
+        print(f"{total:>9}  of {_size(store.limit)} in {store.folder}")
+    if only != "features":
+        total = _size(sum(download.size for download in fetched))
+        print(f"{total:>9}  in {storage.cache_home() / 'downloads'}")
 
 
 def _described(evaluation: Evaluation) -> str:
@@ -139,6 +163,8 @@ def _described(evaluation: Evaluation) -> str:
         figures["quadratic kappa"] = f"{evaluation.kappa:.3f}"
     if evaluation.without_leaks is not None:
         figures["without leaked images"] = f"{evaluation.without_leaks.accuracy:.1%}"
+    if evaluation.without_doubts is not None:
+        figures["without suspect labels"] = f"{evaluation.without_doubts.accuracy:.1%}"
     lines = [f"{name:<22} {value}" for name, value in figures.items()]
     width = max(len(name) for name in evaluation.confusion.classes)
     lines += ["", f"{'class':<{width}}  precision  recall     F1  images"]

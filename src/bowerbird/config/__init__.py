@@ -7,14 +7,17 @@ setting has one name, one default and one description. Unknown names are refused
 Not here: what only developers turn (chunk sizes, tolerances) stays beside its code.
 """
 
+from bowerbird.config.augment import parse_augment
 from bowerbird.config.base import Preprocess, Settings
 from bowerbird.config.data import ReadConfig, SplitConfig
+from bowerbird.config.expand import ExpandConfig
 from bowerbird.config.network import NetworkConfig
 from bowerbird.config.recipe import Recipe, load_recipe, mistake, validated
-from bowerbird.config.texts import parse_augment, parse_duration
+from bowerbird.config.texts import parse_duration
 from bowerbird.config.train import TrainConfig
 
 __all__ = [
+    "ExpandConfig",
     "NetworkConfig",
     "Preprocess",
     "ReadConfig",

@@ -24,7 +24,7 @@ S = TypeVar("S", bound=Settings)
 class Recipe(Settings):
     """A whole experiment, as in a run's `config.toml`."""
 
-    data: str | None = Field(None, description="The folder or table.")
+    data: str | None = Field(None, description="The folder, table, archive or link.")
     read: ReadConfig = Field(default_factory=ReadConfig)
     split: SplitConfig = Field(default_factory=SplitConfig)
     network: NetworkConfig = Field(default_factory=NetworkConfig)

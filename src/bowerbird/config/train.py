@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
+from bowerbird.config.augment import parse_augment
 from bowerbird.config.base import Settings
-from bowerbird.config.texts import parse_augment, parse_duration
+from bowerbird.config.texts import parse_duration
 
 __all__ = ["TrainConfig"]
 
@@ -130,7 +131,8 @@ class TrainConfig(Settings):
     augment: str = Field(
         "light",
         description="Random changes while training uncached layers: none; light: crop, mirror; "
-        "medium: and rotation, colour; or a list, e.g. flip,rotate=45,brightness=0.5,grey@0.1.",
+        "medium: and rotation, colour; strong: crop, mirror, TrivialAugment, erasing; or a list, "
+        "e.g. flip,rotate=45,shift=0.1,zoom=1.2,fill=wrap,brightness=0.5,grey@0.1.",
     )
     patience: int = Field(5, ge=1, description="Epochs without improvement before stopping.")
     balance: Literal["none", "loss", "sampler"] = Field(

@@ -1,8 +1,9 @@
-"""Reads every image once: is it readable, and what is the hash of its bytes?
+"""Reads every image once: is it readable, what is the hash of its bytes, what does it look like?
 
 Decisions:
-- Readable means that the decoder decodes all of it; a JPEG at an eighth of its size, which
-  passes through every byte and costs half.
+- Readable means that the decoder decodes all of it; a large JPEG scaled while decoding,
+  which passes through every byte and costs half.
+- The print, by which near-duplicates are found, costs little once an image is decoded.
 - Verdicts are remembered by absolute path, size and modification time, so that a second
   look costs one `stat` per file. A file changed in the last two seconds is not remembered:
   it could change again within one tick of the file system's clock.
@@ -24,27 +25,29 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import PIL
 
 from bowerbird import storage
 from bowerbird.data.images import decode, read_bytes
+from bowerbird.data.prints import PRINT_SIDE, print_of
 from bowerbird.errors import ImageError
 from bowerbird.machine import cores
 from bowerbird.progress import Task, task
 
 __all__ = ["Checked", "check"]
 
-_VERSION = 1
+_VERSION = 2
 _CHUNK = 512
 _SETTLED_NS = 2_000_000_000
 
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS checked (path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, "
-    "hash TEXT, reason TEXT, proof INTEGER) WITHOUT ROWID"
+    "hash TEXT, reason TEXT, print BLOB, proof INTEGER) WITHOUT ROWID"
 )
 
-_COLUMNS = "path, size, mtime, hash, reason, proof"
+_COLUMNS = "path, size, mtime, hash, reason, print, proof"
 
 _Mark = tuple[bytes, int, int]
 
@@ -56,10 +59,12 @@ class Checked:
     Attributes:
         content_hash: `storage.hash_bytes` of its bytes; None if they can't be read.
         reason: why it can't be used, or None if it can.
+        look: `prints.print_of` the picture; None if it is flat or can't be used.
     """
 
     content_hash: str | None
     reason: str | None
+    look: bytes | None = None
 
 
 def check(
@@ -115,10 +120,10 @@ def _verdict(path: Path) -> Checked:
         return Checked(None, str(error))
     content_hash = storage.hash_bytes(data)
     try:
-        decode(data, min_size=1)
+        image = decode(data, min_size=PRINT_SIDE, channels=1)
     except ImageError as error:
         return Checked(content_hash, str(error))
-    return Checked(content_hash, None)
+    return Checked(content_hash, None, print_of(image))
 
 
 class _Memory:
@@ -132,24 +137,25 @@ class _Memory:
         paths = [mark[0] for mark in marks if mark is not None]
         query = f"SELECT {_COLUMNS} FROM checked WHERE path IN ({','.join('?' * len(paths))})"
         known: dict[_Mark | None, Checked] = {}
-        for path, size, mtime, content_hash, reason, proof in self._run(query, paths):
-            if proof == _proof(path, size, mtime, content_hash, reason):
-                known[path, size, mtime] = Checked(content_hash, reason)
+        for path, size, mtime, *found, proof in self._run(query, paths):
+            if proof == _proof(path, size, mtime, *found):
+                known[path, size, mtime] = Checked(*found)
         return {mark: known[mark] for mark in marks if mark in known}
 
     def keep(self, found: Iterator[tuple[_Mark | None, Checked]]) -> None:
         settled = time.time_ns() - _SETTLED_NS
         rows = [
-            (*mark, v.content_hash, v.reason, _proof(*mark, v.content_hash, v.reason))
+            (*values, _proof(*values))
             for mark, v in found
             if mark is not None and mark[2] < settled and v.content_hash is not None
+            for values in [(*mark, v.content_hash, v.reason, v.look)]
         ]
         if self._connection is None or not rows:
             return
         try:
             with self._connection:
                 self._connection.executemany(
-                    "INSERT OR REPLACE INTO checked VALUES (?, ?, ?, ?, ?, ?)", rows
+                    "INSERT OR REPLACE INTO checked VALUES (?, ?, ?, ?, ?, ?, ?)", rows
                 )
         except sqlite3.Error as error:
             self._give_up(error)
@@ -174,9 +180,7 @@ class _Memory:
                 self._give_up(error)
         return None
 
-    def _run(
-        self, query: str, values: Sequence[bytes]
-    ) -> list[tuple[bytes, int, int, str, str, int]]:
+    def _run(self, query: str, values: Sequence[bytes]) -> list[tuple[Any, ...]]:
         if self._connection is None:
             return []
         try:
@@ -194,5 +198,5 @@ class _Memory:
                 self._file.unlink(missing_ok=True)
 
 
-def _proof(path: bytes, size: int, mtime: int, content_hash: str | None, reason: str | None) -> int:
-    return zlib.crc32(repr((path, size, mtime, content_hash, reason)).encode())
+def _proof(*values: object) -> int:
+    return zlib.crc32(repr(values).encode())

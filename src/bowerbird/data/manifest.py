@@ -23,7 +23,7 @@ from pathlib import Path
 
 from bowerbird import storage
 from bowerbird.data.dataset import SPLITS, Dataset, Problem, Sample
-from bowerbird.data.splits import Split
+from bowerbird.data.splitting.splits import Split
 from bowerbird.errors import RunError
 
 __all__ = ["read_classes", "read_manifest", "write_classes", "write_manifest"]

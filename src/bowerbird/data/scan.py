@@ -26,7 +26,7 @@ from bowerbird.storage import readable
 
 __all__ = ["TABLE_EXTENSIONS", "Listing", "is_hidden", "is_image", "list_folder", "scan"]
 
-TABLE_EXTENSIONS = (".csv", ".tsv")
+TABLE_EXTENSIONS = (".csv", ".tsv", ".jsonl", ".ndjson")
 
 _LEFT_BEHIND = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"})
 
@@ -40,6 +40,7 @@ class Listing:
         images: paths relative to `root`, forward slashes, sorted.
         folders: the same for folders that are not hidden, empty ones included.
         tables: names of the tables in `root` itself.
+        metadata: paths of tables called ``metadata`` in folders below, as Hugging Face has them.
         problems: images whose names can't be written down.
         ignored: counts of what was passed over, by reason.
     """
@@ -48,6 +49,7 @@ class Listing:
     images: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     tables: list[str] = field(default_factory=list)
+    metadata: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
 
@@ -79,6 +81,7 @@ def scan(root: Path, *, any_name: bool = False) -> Listing:
     listing.images.sort()
     listing.folders.sort()
     listing.tables.sort()
+    listing.metadata.sort()
     return listing
 
 
@@ -135,6 +138,8 @@ def _file(path: str, name: str, listing: Listing) -> None:
         listing.images.append(path)
     elif ending in TABLE_EXTENSIONS and path == name:
         listing.tables.append(name)
+    elif ending in TABLE_EXTENSIONS and name.lower().startswith("metadata."):
+        listing.metadata.append(path)
     else:
         listing.ignored[f"other file type ({ending or 'no ending'})"] += 1
 

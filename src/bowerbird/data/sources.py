@@ -5,8 +5,11 @@ Forms, recognised without being told:
 - class folders: ``cat/…``, ``dog/…``; folders below a class belong to it
 - ``train``, ``val``, ``test`` folders under any usual name, with class folders inside;
   or class folders with those inside
-- a table (CSV, TSV) with columns for path and label and, if it likes, split and group; or
-  a folder that holds one, or holds ``train.csv``, ``val.csv`` …
+- a table (CSV, TSV, JSON Lines) with columns for path and label and, if it likes, split and
+  group; or a folder that holds one, or holds ``train.csv``, ``val.csv`` …
+- an image folder of Hugging Face: ``metadata.csv`` or ``metadata.jsonl`` with ``file_name``,
+  in the folder or in its ``train``, ``test`` … folders
+- an archive of any of these, or a link to one: see `fetch`
 - for prediction (``labelled=False``): a folder of any kind, an image, a list of paths
 
 Decisions:
@@ -18,7 +21,7 @@ Decisions:
 - Samples are sorted by path; a list of paths keeps its order.
 - An image named twice counts once; if its label or split differs, it is left out.
 - Names that are not valid Unicode are read as they are where nothing is labelled.
-- Nothing is opened here but tables, and nothing is ever written.
+- Nothing is opened here but tables, and nothing is ever written but what is fetched.
 """
 
 from __future__ import annotations
@@ -29,12 +32,15 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from bowerbird.config import ReadConfig
 from bowerbird.data.dataset import Dataset, Problem, Sample, split_named
-from bowerbird.data.locate import IMAGE_FOLDERS, Located, locate
+from bowerbird.data.entries import with_manifest
+from bowerbird.data.labels import image_root, located, usable_tables
+from bowerbird.data.locate import IMAGE_FOLDERS, Located
+from bowerbird.data.remote.fetch import fetch
 from bowerbird.data.scan import TABLE_EXTENSIONS, Listing, is_image, scan
 from bowerbird.data.tables import Table, read_table
 from bowerbird.errors import ConfigError, DataError
@@ -46,6 +52,7 @@ _LAYOUT = (
     "Expected one folder per class (cat/…, dog/…), or train, val and test folders of those, "
     "or a table with columns for path and label."
 )
+_PARQUET = " Parquet files are not read: write their images out as files, in a folder per class."
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,33 +74,33 @@ def read_images(
     """Find images, and what is known of them.
 
     Args:
-        data: a folder or a table; with ``labelled=False`` also an image, or several paths.
+        data: a folder or a table (CSV, TSV, JSON Lines); a zip or tar of one, here or behind a
+            link: ``https://…``, Google Drive, ``hf://datasets/OWNER/NAME[@REVISION][/FOLDER]``.
+            Links are fetched and archives unpacked once, into Bowerbird's cache; ``#sha256=…``
+            behind a link is verified. With ``labelled=False`` also an image, or several paths.
         config: columns and root folder of a table, where they are not usual.
         labelled: whether labels are needed; without, `classes` is empty and targets are None.
 
     Raises:
         ConfigError: `config` names what only a table has, and there is none.
-        DataError: there is nothing there, or no labels, or fewer than two classes.
+        DataError: there is nothing there, or no labels, or fewer than two classes; or it can't be
+            fetched or unpacked.
+        CacheError: what is fetched or unpacked can't be written.
+        MissingExtraError: fetching or unpacking needs a package that isn't installed.
     """
     config = config or ReadConfig()
+    if labelled and config.manifest is not None:
+        source = read_images(data, config.model_copy(update={"manifest": None}))
+        return with_manifest(source, config.manifest.expanduser(), class_order)
     if not isinstance(data, (str, Path)):
-        return _from_list(data, labelled)
-    path = Path(os.path.abspath(Path(data).expanduser()))  # noqa: PTH100
-    if labelled and readable(path) != str(path):
-        raise DataError(
-            f"The name {readable(path)} is not valid Unicode and can't be written down. Rename it."
-        )
-    if path.is_dir():
-        return _from_folder(path, config, labelled)
-    if not path.is_file():
-        raise DataError(_absent(path))
-    if is_image(path.name):
-        return _from_list([path], labelled)
-    if path.suffix.lower() not in (*TABLE_EXTENSIONS, ".txt"):
-        raise DataError(f"{path} is neither a folder, nor a table (.csv, .tsv), nor an image.")
-    root = _image_root(path.parent, config)
-    table = _located(read_table(path, config, labelled=labelled), root)
-    return _from_tables(root, [table], labelled=labelled, ignored=Counter())
+        return _from_list([fetch(item) for item in data], labelled)
+    path = fetch(data)
+    try:
+        return _from_path(Path(os.path.abspath(path.expanduser())), config, labelled)  # noqa: PTH100
+    except DataError as error:
+        if str(path) == str(Path(data)):
+            raise
+        raise DataError(f"{error} (That folder is what {data} holds.)") from error
 
 
 def class_order(names: Iterable[str]) -> tuple[str, ...]:
@@ -106,6 +113,27 @@ def class_order(names: Iterable[str]) -> tuple[str, ...]:
     if all(re.fullmatch(r"-?[0-9]{1,18}", name) for name in distinct):
         return tuple(sorted(distinct, key=lambda name: (int(name), name)))
     return tuple(sorted(distinct, key=_natural))
+
+
+def _from_path(path: Path, config: ReadConfig, labelled: bool) -> Dataset:
+    if labelled and readable(path) != str(path):
+        raise DataError(
+            f"The name {readable(path)} is not valid Unicode and can't be written down. Rename it."
+        )
+    if path.is_dir():
+        return _from_folder(path, config, labelled)
+    if not path.is_file():
+        raise DataError(_absent(path))
+    if is_image(path.name):
+        return _from_list([path], labelled)
+    if path.suffix.lower() not in (*TABLE_EXTENSIONS, ".txt"):
+        raise DataError(
+            f"{path} is neither a folder, nor a table (.csv, .tsv, .jsonl), nor an archive (.zip, "
+            ".tar, .tar.gz …), nor an image."
+        )
+    root = image_root(path.parent, config)
+    table = located(read_table(path, config, labelled=labelled), root)
+    return _from_tables(root, [table], labelled=labelled, ignored=Counter())
 
 
 def _natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
@@ -153,10 +181,11 @@ def _from_folder(root: Path, config: ReadConfig, labelled: bool) -> Dataset:
 
 
 def _labelled_folder(listing: Listing, config: ReadConfig) -> Dataset:
-    tables, mistake = _usable_tables(listing, config)
-    unused = Counter({"table without images and labels": len(listing.tables) - len(tables)})
+    tables, mistake = usable_tables(listing, config)
+    unread = len(listing.tables) + len(listing.metadata) - len(tables)
+    unused = Counter({"table without images and labels": unread})
     if tables:
-        root = _image_root(listing.root, config)
+        root = image_root(listing.root, config)
         return _from_tables(root, tables, labelled=True, ignored=unused)
     told = [name for name, value in config if value is not None]
     if mistake and (told or not _looks_sorted(listing)):
@@ -168,7 +197,10 @@ def _labelled_folder(listing: Listing, config: ReadConfig) -> Dataset:
             f"{listing.root} holds none: its folders are the classes. Name the table as the data, "
             f"or leave out {options}."
         )
-    found = _from_class_folders(listing)
+    try:
+        found = _from_class_folders(listing)
+    except DataError as error:
+        raise mistake or error from error
     return _labelled(listing.root, found, listing.problems, listing.ignored + unused, listing)
 
 
@@ -177,35 +209,6 @@ def _looks_sorted(listing: Listing) -> bool:
     top = {path.split("/")[0] for path in listing.images if "/" in path}
     containers = [name for name in top if name.lower() in IMAGE_FOLDERS]
     return not containers and (len(top) > 1 or any(split_named(name) for name in top))
-
-
-def _usable_tables(
-    listing: Listing, config: ReadConfig
-) -> tuple[list[tuple[Table, Located]], DataError | None]:
-    """The tables to read labels from, or why there is none."""
-    mistakes: list[DataError] = []
-    tables: dict[str | None, list[tuple[Table, Located]]] = {}
-    for name in listing.tables:
-        try:
-            table = read_table(listing.root / name, config, labelled=True)
-            located = _located(table, _image_root(listing.root, config))
-        except DataError as mistake:
-            mistakes.append(mistake)
-        else:
-            tables.setdefault(_part(table), []).append(located)
-    if "train" in tables:
-        parts = [(part, item) for part, items in tables.items() if part for item in items]
-        return [(_with_split(table, part), where) for part, (table, where) in parts], None
-    several = [item for items in tables.values() for item in items]
-    if len(several) > 1:
-        names = ", ".join(table.path.name for table, _ in several)
-        raise DataError(f"{listing.root} holds several tables: {names}. Give the one to read.")
-    return several, mistakes[0] if mistakes else None
-
-
-def _with_split(table: Table, part: str) -> Table:
-    rows = tuple(row if row.split else replace(row, split=part) for row in table.rows)
-    return replace(table, rows=rows)
 
 
 def _from_tables(
@@ -218,10 +221,10 @@ def _from_tables(
     problems: list[Problem] = []
     listed: dict[str, list[_Found]] = {}
     unlisted: list[int] = []
-    for table, located in tables:
+    for table, where in tables:
         problems += table.problems
-        unlisted.append(located.unlisted)
-        for row, path in zip(table.rows, located.paths, strict=True):
+        unlisted.append(where.unlisted)
+        for row, path in zip(table.rows, where.paths, strict=True):
             if isinstance(path, Problem):
                 problems.append(path)
             else:
@@ -249,39 +252,6 @@ def _each_once(
             once.append(items[0])
             ignored["listed twice"] += len(items) - 1
     return once
-
-
-def _image_root(folder: Path, config: ReadConfig) -> Path:
-    if config.image_root is None:
-        return folder
-    given = config.image_root.expanduser()
-    for root in (Path(os.path.abspath(given)), folder / given):  # noqa: PTH100
-        if root.is_dir():
-            return root
-    raise DataError(f"The folder {given} (--image-root) does not exist.")
-
-
-def _part(table: Table) -> str | None:
-    """The split that a table's own name gives: ``train.csv``, ``labels_val.csv``."""
-    words = re.split(r"[_\-. ]", table.path.name)
-    return next(filter(None, map(split_named, words)), None)
-
-
-def _located(table: Table, root: Path) -> tuple[Table, Located]:
-    """A table and where its images are; at least half of them must be there."""
-    located = locate(root, table.rows, _part(table))
-    rows = len(located.paths)
-    if rows and located.found * 2 >= rows:
-        return table, located
-    if not rows:
-        raise DataError(f"No row of {table.path.name} names an image and its label.")
-    example = next(path.path for path in located.paths if isinstance(path, Problem))
-    places = ", ".join(str(root / folder) for folder in located.folders[:6])
-    raise DataError(
-        f"Of the {rows} images in {table.path.name}, {located.found} were found; missing for "
-        f"example {example!r}. Looked in {places}. "
-        "Name the folder they are in with --image-root FOLDER."
-    )
 
 
 def _from_class_folders(listing: Listing) -> list[_Found]:
@@ -372,7 +342,8 @@ def _too_few(
 
 def _passed_over(ignored: Mapping[str, int]) -> str:
     counts = ", ".join(f"{count} × {reason}" for reason, count in ignored.items() if count)
-    return f" Passed over: {counts}." if counts else ""
+    hint = _PARQUET if any(".parquet" in reason for reason in ignored) else ""
+    return f" Passed over: {counts}.{hint}" if counts else ""
 
 
 def _absent(path: Path) -> str:

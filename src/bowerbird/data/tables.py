@@ -9,6 +9,9 @@ Decisions:
 - A first line that holds an image's name is no header: columns are called column1, column2 …
 - A split column counts only if it holds train, val or test under a usual name, so fold
   numbers are none.
+- JSON Lines (``.jsonl``, ``.ndjson``) is a table, too: an object per line, and a column for
+  every key that any of them has. A line that is no object is a problem of that line. A list
+  of one thing is that thing.
 
 Where the images are is found out in `locate`.
 """
@@ -18,9 +21,11 @@ from __future__ import annotations
 import csv
 import difflib
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bowerbird.config import ReadConfig
 from bowerbird.data.dataset import Problem, split_named
@@ -52,6 +57,8 @@ _GROUP = [
 ]
 # fmt: on
 
+_JSON_LINES = (".jsonl", ".ndjson")
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -80,12 +87,13 @@ class Table:
 
 
 def read_table(path: Path, config: ReadConfig, *, labelled: bool) -> Table:
-    """Read a CSV or TSV file.
+    """Read a table: CSV, TSV or JSON Lines.
 
     Raises:
         DataError: it can't be read, or a column is missing or can't be told.
     """
-    header, lines = _lines(path)
+    header, lines, problems = _lines(path)
+    first = 1 if path.suffix.lower() in _JSON_LINES else 2
     columns = _Columns(path.name, header, lines)
     image = columns.image(config.image_column)
     split = columns.split(config.split_column)
@@ -93,8 +101,7 @@ def read_table(path: Path, config: ReadConfig, *, labelled: bool) -> Table:
     taken = {image, split, group}
     label = columns.label(config.label_column, taken) if labelled else None
     rows: list[Row] = []
-    problems: list[Problem] = []
-    for number, cells in enumerate(lines, start=2):
+    for number, cells in enumerate(lines, start=first):
         row = _row(cells, len(header), (image, label, split, group))
         if isinstance(row, Row) and row.name:
             rows.append(row)
@@ -122,25 +129,66 @@ def _row(
     return Row(image or "", label, part, group or None)
 
 
-def _lines(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Header and rows; empty lines are dropped."""
+def _lines(path: Path) -> tuple[list[str], list[list[str]], list[Problem]]:
+    """Header, rows, and what is no row; empty lines are dropped."""
     try:
         text = _decoded(path.read_bytes())
     except OSError as error:
         raise DataError(f"The table {path} can't be read: {error.strerror}.") from error
+    if path.suffix.lower() in _JSON_LINES:
+        return _objects(path.name, text)
+    return *_cells(path.name, text), []
+
+
+def _cells(name: str, text: str) -> tuple[list[str], list[list[str]]]:
     try:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text))
         lines = [cells for cells in reader if any(cell.strip() for cell in cells)]
     except csv.Error as error:
-        raise DataError(f"{path.name} is not a readable table: {error}. Save it as CSV.") from error
+        raise DataError(f"{name} is not a readable table: {error}. Save it as CSV.") from error
     if not lines:
-        raise DataError(f"{path.name} is empty. Expected a header line and a row per image.")
-    header = [name.strip() for name in lines[0]]
-    if any(is_image(name) for name in header):
+        raise DataError(f"{name} is empty. Expected a header line and a row per image.")
+    header = [cell.strip() for cell in lines[0]]
+    if any(is_image(cell) for cell in header):
         return [f"column{i + 1}" for i in range(len(header))], lines
     if len(lines) == 1:
-        raise DataError(f"{path.name} has a header ({', '.join(header)}), but no rows.")
+        raise DataError(f"{name} has a header ({', '.join(header)}), but no rows.")
     return header, lines[1:]
+
+
+def _objects(name: str, text: str) -> tuple[list[str], list[list[str]], list[Problem]]:
+    """The table that JSON Lines make."""
+    objects: list[dict[str, Any]] = []
+    problems: list[Problem] = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+            reason = "" if isinstance(value, dict) else "it is no object of names and values"
+        except (ValueError, RecursionError) as error:
+            value, reason = {}, str(error)
+        if reason:
+            problems.append(Problem(f"({name}, line {number})", f"not JSON Lines: {reason}"))
+        else:
+            objects.append(value)
+    if not objects:
+        found = f" Line {problems[0].path.rpartition(' ')[2][:-1]}: " if problems else ""
+        found += problems[0].reason.removeprefix("not JSON Lines: ") + "." if problems else ""
+        raise DataError(
+            f"{name} holds no rows. Expected JSON Lines: an object per line, such as "
+            f'{{"file_name": "1.jpg", "label": "cat"}}.{found}'
+        )
+    header = list(dict.fromkeys(key for value in objects for key in value))
+    return header, [[_cell(value.get(key)) for key in header] for value in objects], problems
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _decoded(data: bytes) -> str:

@@ -27,7 +27,19 @@ from PIL import Image
 from bowerbird.config import Preprocess
 from bowerbird.errors import ConfigError
 
-__all__ = ["PLAIN", "View", "enumerate_views", "pillow_mode", "to_input", "working_size"]
+__all__ = [
+    "PLAIN",
+    "View",
+    "Window",
+    "enumerate_views",
+    "pillow_mode",
+    "to_input",
+    "whole",
+    "window",
+    "working_size",
+]
+
+Box = tuple[float, float, float, float]
 
 _ZOOM = 1.15
 _SHIFT = 0.1
@@ -106,6 +118,52 @@ def working_size(preprocess: Preprocess, view: View = PLAIN) -> int:
     return math.ceil(max(_scale_size(preprocess)) * max(1.0, view.zoom))
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What a network's input shows of an image.
+
+    Attributes:
+        box: left, top, right, bottom of the part, in pixels of the image.
+        size: width and height that it is scaled to.
+        margin: pixels to the left and above that show nothing; 0 unless the image is padded.
+    """
+
+    box: Box
+    size: tuple[int, int]
+    margin: tuple[int, int] = (0, 0)
+
+
+def window(size: tuple[int, int], preprocess: Preprocess) -> Window:
+    """What the plain input shows of an image of that width and height.
+
+    >>> window((400, 200), Preprocess(input_size=(64, 64), crop_pct=1.0))
+    Window(box=(100.0, 0.0, 300.0, 200.0), size=(64, 64), margin=(0, 0))
+    """
+    column, row, scaled = _axes((0.0, 0.0, float(size[0]), float(size[1])), preprocess, PLAIN)
+    x0, x1 = column.source(0.0, float(size[0]), scaled[0], size[0])
+    y0, y1 = row.source(0.0, float(size[1]), scaled[1], size[1])
+    return Window((x0, y0, x1, y1), (column.length, row.length), (column.margin, row.margin))
+
+
+def whole(size: tuple[int, int], shorter: int, *, square: bool = False) -> Preprocess:
+    """Preprocessing that shows all of an image of that width and height, scaled down.
+
+    Args:
+        size: width and height of the image.
+        shorter: pixels of its shorter side; an image that has fewer keeps its size.
+        square: both sides are `shorter`, as for parts that are cut out at random.
+
+    >>> whole((640, 480), 224).input_size, whole((30, 40), 224).input_size
+    ((224, 299), (40, 30))
+    """
+    width, height = size
+    factor = min(1.0, shorter / min(size))
+    sides = (max(1, round(height * factor)), max(1, round(width * factor)))
+    if square:
+        sides = (min(sides), min(sides))
+    return Preprocess(input_size=sides, crop_pct=1.0, crop_mode="squash")
+
+
 def pillow_mode(channels: int) -> str:
     """Pillow's word for images of 1, 3 or 4 channels.
 
@@ -129,7 +187,7 @@ def to_input(
     preprocess: Preprocess,
     view: View = PLAIN,
     *,
-    box: tuple[float, float, float, float] | None = None,
+    box: Box | None = None,
 ) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Scale and crop to the input size: uint8 ``[H, W, C]``, C-contiguous, writable.
 
@@ -155,7 +213,7 @@ def _shaped(
     image: Image.Image,
     preprocess: Preprocess,
     view: View,
-    box: tuple[float, float, float, float] | None,
+    box: Box | None,
     fill: tuple[int, ...],
 ) -> np.ndarray[Any, np.dtype[np.uint8]]:
     resample = Image.Resampling[preprocess.interpolation.upper()]
@@ -163,9 +221,7 @@ def _shaped(
         image = image.rotate(view.angle, Image.Resampling.BICUBIC, fillcolor=fill)
     left, top, right, bottom = box or (0.0, 0.0, float(image.width), float(image.height))
     height, width = preprocess.input_size
-    scaled_height, scaled_width = _scaled(bottom - top, right - left, preprocess, view.zoom)
-    column = _window(scaled_width, width, view.shift[0])
-    row = _window(scaled_height, height, view.shift[1])
+    column, row, (scaled_width, scaled_height) = _axes((left, top, right, bottom), preprocess, view)
     if resample is Image.Resampling.NEAREST:
         picture = image.resize((scaled_width, scaled_height), resample, (left, top, right, bottom))
         cropped = picture.crop(
@@ -184,7 +240,7 @@ def _shaped(
 
 
 @dataclass(frozen=True, slots=True)
-class _Window:
+class _Axis:
     """What one axis of the input shows of the scaled image, all in its pixels."""
 
     start: int
@@ -198,12 +254,22 @@ class _Window:
         return first, min(float(limit), low + (self.start + self.length) * factor)
 
 
-def _window(scaled: int, wanted: int, shift: float) -> _Window:
+def _axes(box: Box, preprocess: Preprocess, view: View) -> tuple[_Axis, _Axis, tuple[int, int]]:
+    """Columns and rows of the input, and width and height of the whole scaled image."""
+    left, top, right, bottom = box
+    height, width = preprocess.input_size
+    scaled_height, scaled_width = _scaled(bottom - top, right - left, preprocess, view.zoom)
+    column = _axis(scaled_width, width, view.shift[0])
+    row = _axis(scaled_height, height, view.shift[1])
+    return column, row, (scaled_width, scaled_height)
+
+
+def _axis(scaled: int, wanted: int, shift: float) -> _Axis:
     """Centre as torchvision's `center_crop` does: round half to even, pad less at the front."""
     if scaled < wanted:
-        return _Window(0, scaled, (wanted - scaled) // 2)
+        return _Axis(0, scaled, (wanted - scaled) // 2)
     start = round((scaled - wanted) / 2) + round(shift * wanted)
-    return _Window(min(max(start, 0), scaled - wanted), wanted, 0)
+    return _Axis(min(max(start, 0), scaled - wanted), wanted, 0)
 
 
 def _scale_size(preprocess: Preprocess) -> tuple[int, int]:

@@ -35,6 +35,7 @@ def score(
     on: str = "test",
     ordered: bool | None = None,
     leaked: Sequence[int] = (),
+    suspect: Sequence[int] = (),
 ) -> Evaluation:
     """Score predictions on the pictures whose class is known.
 
@@ -51,6 +52,8 @@ def score(
         ordered: whether classes are grades; None: as their names say (`is_ordered`).
         leaked: indices of pictures that were, or nearly were, in the training data. The
             score without them becomes `without_leaks`, unless nothing is left.
+        suspect: indices of pictures whose label is probably wrong. The score without these
+            and the leaked ones becomes `without_doubts`, unless nothing is left.
 
     Raises:
         DataError: no picture is labelled.
@@ -89,6 +92,7 @@ def score(
         roc_auc=_roc_auc(known),
         kappa=_kappa(known, ordered),
         without_leaks=_without(predictions, leaked, on, ordered),
+        without_doubts=_without(predictions, [*leaked, *suspect], on, ordered) if suspect else None,
         predictions=predictions,
     )
 

@@ -2,7 +2,8 @@
 
 The frozen path of `features` is used: images are decoded, run and cached as in
 training, and the classifier is applied in float32. What a run has predicted once is
-kept in ``predictions_<split>.csv`` and read from there.
+kept in ``predictions_<split>.csv`` and read from there. Who asks for the score on test has
+looked at it: see `looks`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ import torch
 from bowerbird import progress, storage
 from bowerbird.data.checks import check
 from bowerbird.data.dataset import SPLITS, Dataset, Problem
+from bowerbird.data.splitting.splits import Split
 from bowerbird.errors import ConfigError, DataError, RunError
+from bowerbird.evaluation.looks import look
 from bowerbird.evaluation.metrics import score
 from bowerbird.evaluation.results import Evaluation, Predictions
 from bowerbird.features import FeatureCache, Features, Image, extract
@@ -26,7 +29,7 @@ from bowerbird.features.extraction import Extractor, chosen_device
 from bowerbird.models.cuts import trace
 from bowerbird.runs import Run
 
-__all__ = ["Predictor", "evaluate", "predict"]
+__all__ = ["Predictor", "evaluate", "evaluation_of", "predict"]
 
 _ROWS = 1024
 
@@ -97,6 +100,9 @@ def evaluate(
 ) -> Evaluation:
     """Score a run on one of its splits, from what it has predicted or from the images.
 
+    On test this is a look at the test images, which is counted; a locked test split is open
+    from then on.
+
     Args:
         run: finished.
         on: ``"train"``, ``"val"`` or ``"test"``.
@@ -108,26 +114,17 @@ def evaluate(
         DataError: the split has no images.
         RunError: the run has no model yet, or its predictions are damaged.
     """
-    if on not in SPLITS:
-        raise ConfigError(f"There is no split {on!r}. Use one of {', '.join(SPLITS)}.")
-    dataset, split = run.manifest()
-    rows = [int(i) for i in split.indices(on)]
-    if not rows:
-        sizes = ", ".join(f"{len(split.indices(name))} {name}" for name in SPLITS)
-        raise DataError(f"The run {run.path} has no {on} images. Its splits: {sizes}.")
-    file = run.path / f"predictions_{on}.csv"
-    if again or not file.is_file():
-        images = [Image(dataset.path(i), str(split.hashes[i])) for i in rows]
-        names = [dataset.samples[i].path for i in rows]
-        targets = [dataset.samples[i].target for i in rows]
-        found, problems = (predictor or Predictor(run))(images, names, targets)
-        _tell(problems, on)
-        storage.write_text(file, found.to_csv())
-    predictions = _read(file, dataset)
-    learned = ("train", "val") if run.recipe.train.refit else ("train",)
-    leaked = {dataset.samples[i].path for i in split.copies_of(learned)}
-    marked = [n for n, path in enumerate(predictions.paths) if path in leaked]
-    return score(predictions, on=on, leaked=marked)
+    return _evaluated(run, on, again, predictor, asked=True)
+
+
+def evaluation_of(run: Run, on: str, predictor: Predictor | None = None) -> Evaluation:
+    """The same for what a run writes down at its end: what is saved is read, and is no look.
+
+    Raises:
+        DataError: the split has no images.
+        RunError: the run has no model yet, or its predictions are damaged.
+    """
+    return _evaluated(run, on, False, predictor, asked=False)
 
 
 def predict(
@@ -154,6 +151,42 @@ def predict(
     images = [Image(dataset.path(i), str(verdicts[i].content_hash)) for i in good]
     found, late = predictor(images, [dataset.samples[i].path for i in good])
     return found, [*dataset.problems, *bad, *late]
+
+
+def _evaluated(
+    run: Run, on: str, again: bool, predictor: Predictor | None, *, asked: bool
+) -> Evaluation:
+    if on not in SPLITS:
+        raise ConfigError(f"There is no split {on!r}. Use one of {', '.join(SPLITS)}.")
+    dataset, split = run.manifest()
+    if not len(split.indices(on)):
+        sizes = ", ".join(f"{len(split.indices(name))} {name}" for name in SPLITS)
+        raise DataError(f"The run {run.path} has no {on} images. Its splits: {sizes}.")
+    file = run.path / f"predictions_{on}.csv"
+    fresh = again or not file.is_file()
+    found = _predicted(run, on, dataset, split, predictor) if fresh else None
+    if on == "test" and (fresh or asked):  # counted before it can be seen
+        look(run, split, asked=asked)
+    if found is not None:
+        storage.write_text(file, found.to_csv())
+    predictions = _read(file, dataset)
+    learned = ("train", "val") if run.recipe.train.refit else ("train",)
+    leaked = {dataset.samples[i].path for i in split.copies_of(learned)}
+    marked = [n for n, path in enumerate(predictions.paths) if path in leaked]
+    suspect = [n for n, path in enumerate(predictions.paths) if path in run.suspects]
+    return score(predictions, on=on, leaked=marked, suspect=suspect)
+
+
+def _predicted(
+    run: Run, on: str, dataset: Dataset, split: Split, predictor: Predictor | None
+) -> Predictions:
+    rows = [int(i) for i in split.indices(on)]
+    images = [Image(dataset.path(i), str(split.hashes[i])) for i in rows]
+    names = [dataset.samples[i].path for i in rows]
+    targets = [dataset.samples[i].target for i in rows]
+    found, problems = (predictor or Predictor(run))(images, names, targets)
+    _tell(problems, on)
+    return found
 
 
 def _device(wanted: str) -> str:

@@ -267,6 +267,8 @@ class Evaluation:
         log_loss: mean of -ln of the probability given to the true class.
         majority_baseline: accuracy of always saying this split's commonest class.
         without_leaks: the same without leaked pictures; None if none were named.
+        without_doubts: the same without leaked pictures and those with suspect labels; None
+            if no label is suspect.
         predictions: what was scored; None when read back from `to_dict`.
     """
 
@@ -284,6 +286,7 @@ class Evaluation:
     roc_auc: float | None = None
     kappa: float | None = None
     without_leaks: Evaluation | None = None
+    without_doubts: Evaluation | None = None
     predictions: Predictions | None = None
 
     def __repr__(self) -> str:
@@ -298,6 +301,7 @@ class Evaluation:
             "per_class": [asdict(score) for score in self.per_class],
             "confusion": self.confusion.counts.tolist(),
             "without_leaks": self.without_leaks.to_dict() if self.without_leaks else None,
+            "without_doubts": self.without_doubts.to_dict() if self.without_doubts else None,
         }
 
     @classmethod
@@ -312,7 +316,7 @@ class Evaluation:
         try:
             per_class = tuple(ClassScore(**score) for score in values["per_class"])
             counts = np.array(values["confusion"], np.int64)
-            rest = values["without_leaks"]
+            rest, sure = values["without_leaks"], values.get("without_doubts")
             return cls(
                 **{name: values[name] for name in _PLAIN},
                 interval=Interval(*values["interval"]),
@@ -320,6 +324,7 @@ class Evaluation:
                 per_class=per_class,
                 confusion=Confusion(counts, tuple(s.name for s in per_class), values["on"]),
                 without_leaks=cls.from_dict(rest) if rest else None,
+                without_doubts=cls.from_dict(sure) if sure else None,
                 predictions=predictions,
             )
         except (KeyError, TypeError) as error:

@@ -128,9 +128,9 @@ class FeatureCache:
         """Delete every store and return the bytes freed."""
         freed = 0
         for folder in self._stores():
-            before = _size(folder)
+            before = storage.folder_size(folder)
             shutil.rmtree(folder, ignore_errors=True)
-            freed += before - _size(folder)
+            freed += before - storage.folder_size(folder)
         return freed
 
     def make_room(self, wanted: int = 0) -> None:
@@ -345,12 +345,4 @@ def _info(folder: Path) -> StoreInfo:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     known = meta if isinstance(meta, dict) else {}
     words = {field: str(known.get(field, "unknown")) for field in ("network", "cut", "view")}
-    return StoreInfo(name=folder.name, size=_size(folder), used=used, **words)
-
-
-def _size(folder: Path) -> int:
-    total = 0
-    for file in folder.rglob("*"):
-        with contextlib.suppress(OSError):
-            total += file.stat().st_size if file.is_file() else 0
-    return total
+    return StoreInfo(name=folder.name, size=storage.folder_size(folder), used=used, **words)

@@ -7,6 +7,8 @@ Nothing is computed here but positions.
 from bowerbird.plots.classes import class_distribution, per_class_recall
 from bowerbird.plots.confusion import confusion_matrix
 from bowerbird.plots.curves import curves
+from bowerbird.plots.learning import learning_curve
+from bowerbird.plots.preview import preview_sheet
 from bowerbird.plots.rates import rate_curve
 from bowerbird.plots.sheet import prediction_sheet
 from bowerbird.plots.style import render, save, shortened
@@ -15,8 +17,10 @@ __all__ = [
     "class_distribution",
     "confusion_matrix",
     "curves",
+    "learning_curve",
     "per_class_recall",
     "prediction_sheet",
+    "preview_sheet",
     "rate_curve",
     "render",
     "save",

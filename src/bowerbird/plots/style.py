@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bowerbird.errors import ConfigError
 from bowerbird.storage import write_bytes
 
 if TYPE_CHECKING:
@@ -34,9 +35,15 @@ def save(figure: Figure, path: Path, dpi: int = 150) -> Path:
     """Write a figure atomically; the format is the name's ending (png, svg, pdf).
 
     Raises:
+        ConfigError: figures have no such format.
         RunError: the file can't be written.
     """
-    write_bytes(path, render(figure, path.suffix.removeprefix(".") or "png", dpi))
+    format = path.suffix.removeprefix(".").lower() or "png"
+    if format not in figure.canvas.get_supported_filetypes():
+        raise ConfigError(
+            f"Figures are written as png, svg or pdf. Found: {path.name}. Choose another ending."
+        )
+    write_bytes(path, render(figure, format, dpi))
     return path
 
 

@@ -187,12 +187,17 @@ def warnings(data: ReportData) -> list[tuple[str, str]]:
     """What a reader must know beside the score: (title, sentence)."""
     evaluation, found = headline(data), []
     if evaluation.on == "val":
+        held_out = sum(data.counts.get("test", {}).values())
         found.append(
             (
                 "This score is optimistic",
                 "It was measured on the validation pictures, and the model was chosen because it "
-                "does well on just these. Hold out test pictures (--test 0.15) for a score to rely "
-                "on.",
+                "does well on just these. "
+                + (
+                    f"The {held_out:,} test pictures are locked; they give a score to rely on."
+                    if held_out
+                    else "Hold out test pictures (--test 0.15) for a score to rely on."
+                ),
             )
         )
     if evaluation.on == "train":

@@ -14,8 +14,9 @@ from bowerbird import storage
 from bowerbird.config import NetworkConfig
 from bowerbird.data.dataset import Dataset, Problem
 from bowerbird.data.images import decode
-from bowerbird.data.splits import Split
+from bowerbird.data.splitting.splits import Split
 from bowerbird.errors import ImageError
+from bowerbird.evaluation.looks import looks_at, scored_splits
 from bowerbird.evaluation.results import Evaluation
 from bowerbird.report.card import write_model_card
 from bowerbird.report.content import ModelFacts, ReportData
@@ -79,7 +80,7 @@ def collect(run: Run, evaluations: Mapping[str, Evaluation]) -> ReportData:
         environment={k: v for k, v in environment.items() if k in _SHOWN},
         problems=[*dataset.problems, *(Problem(p.path, p.reason) for p in parts.problems)],
         ignored=dataset.ignored,
-        notes=parts.notes,
+        notes=(*parts.notes, *_on_looks(run, parts)),
         training=training_words(run.recipe, environment, history),
         examples=_examples(dataset, parts),
         timings=_timings(environment),
@@ -103,11 +104,15 @@ _SHOWN = ("python", "platform", "versions", "forward_precision", "chosen")
 
 
 def _evaluated(run: Run) -> dict[str, Evaluation]:
-    from bowerbird.evaluation.predict import evaluate
+    from bowerbird.evaluation.predict import evaluation_of
 
     _, parts = run.manifest()
-    scored = ("test",) if run.recipe.train.refit else ("val", "test")  # a refit learns from val
-    return {name: evaluate(run, name) for name in scored if len(parts.indices(name))}
+    return {name: evaluation_of(run, name) for name in scored_splits(run, parts)}
+
+
+def _on_looks(run: Run, parts: Split) -> list[str]:
+    looks = looks_at(run, parts)
+    return [looks.sentence.replace("RUN", str(run.path))] if looks else []
 
 
 def _command(run: Run, environment: Mapping[str, Any]) -> str:

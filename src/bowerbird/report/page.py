@@ -139,6 +139,8 @@ def _facts(data: ReportData, main: Evaluation) -> list[tuple[str, str, str]]:
         facts.append(
             ("without leaked pictures", percent(rest.accuracy), f"{main.n - rest.n:,} left out")
         )
+    if sure := main.without_doubts:
+        facts.append(("without suspect labels", percent(sure.accuracy), _judged(main.n - sure.n)))
     if main.kappa is not None:
         facts.append(("quadratic kappa", f"{main.kappa:.3f}", "1 is perfect, 0 is chance"))
     for k, share in list(main.top_k.items())[-1:]:
@@ -154,6 +156,11 @@ def _facts(data: ReportData, main: Evaluation) -> list[tuple[str, str, str]]:
         )
     )
     return facts
+
+
+def _judged(left_out: int) -> str:
+    """Whoever leaves out what its own features doubt flatters itself: say so."""
+    return f"{left_out:,} left out, by the features’ own judgement: an upper limit"
 
 
 def _seen(main: Evaluation) -> str:
@@ -251,12 +258,19 @@ def _pairs(main: Evaluation) -> list[tuple[str, str, int]]:
 
 
 def _score_rows(data: ReportData) -> list[tuple[str, Evaluation]]:
-    """Every evaluation, and after each the one without leaked pictures."""
+    """Every evaluation, and after each those without leaked pictures and suspect labels."""
     rows = []
     for split, evaluation in data.evaluations.items():
         rows.append((split_words(split), evaluation))
         if evaluation.without_leaks:
             rows.append((f"{split_words(split)} without leaked pictures", evaluation.without_leaks))
+        if evaluation.without_doubts:
+            words = (
+                "suspect labels and leaked pictures"
+                if evaluation.without_leaks
+                else ("suspect labels")
+            )
+            rows.append((f"{split_words(split)} without {words}", evaluation.without_doubts))
     return rows
 
 

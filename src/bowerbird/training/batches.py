@@ -20,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from bowerbird.data.augmenting.transforms import draw
 from bowerbird.data.dataset import Dataset, Problem
 from bowerbird.data.images import decode, enumerate_views, load_input
-from bowerbird.data.splits import Split
-from bowerbird.data.transforms import draw
+from bowerbird.data.splitting.splits import Split
 from bowerbird.errors import DataError, ImageError
 from bowerbird.features import FeatureCache, Features, Image, extract
 from bowerbird.features.extraction import Extractor

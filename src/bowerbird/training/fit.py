@@ -21,13 +21,13 @@ from typing import Any
 from bowerbird import progress, storage
 from bowerbird.config import Recipe, TrainConfig
 from bowerbird.data.dataset import Dataset
-from bowerbird.data.splits import Split
+from bowerbird.data.splitting.splits import Split
 from bowerbird.errors import ConfigError, DataError, Interrupted, ModelError, RunError
 from bowerbird.features import FeatureCache, Features
 from bowerbird.features.extraction import Extractor, chosen_device
 from bowerbird.machine import cores
 from bowerbird.models.cuts import trace
-from bowerbird.models.networks import Network, from_config, load_network, save_network
+from bowerbird.models.networks import Network, from_config, save_network
 from bowerbird.runs import Run, create_run, load_run
 from bowerbird.training import plan, probe, processes, settings, tuning
 from bowerbird.training.batches import Part, features_of, part_of
@@ -128,19 +128,13 @@ def _go_on(run: Run, network: Network | None = None) -> Run:
         if processes.is_main():
             held.enter_context(run.locked())
             held.enter_context(progress.log_to(run.path / "log.txt"))
-        processes.from_main(lambda: _tidy(run))
+        processes.from_main(run.tidy)
         stop = held.enter_context(listening())
         try:
             _Training(run, stop, network).run_all()
         except (KeyboardInterrupt, Interrupted) as error:
             raise _stopped(run) from error
     return run
-
-
-def _tidy(run: Run) -> None:
-    storage.make_folder(run.state)
-    for leftover in run.path.rglob(".part-*"):  # of a write that was cut off, see `storage`
-        leftover.unlink(missing_ok=True)
 
 
 def _stopped(run: Run) -> Interrupted:
@@ -355,9 +349,7 @@ class _Training:
 
     def _initial(self) -> Network:
         """The network as it is before training."""
-        if self.run.environment().get("network_given"):
-            return load_network(self.run.state / "initial")[0]
-        return from_config(self.run.recipe.network, self._classes(), self.config.seed)
+        return self.run.initial_network()
 
 
 def _check_split(dataset: Dataset, split: Split, *, refit: bool) -> None:

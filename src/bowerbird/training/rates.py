@@ -21,7 +21,7 @@ from torch.nn import functional
 from bowerbird import progress
 from bowerbird.config import TrainConfig
 from bowerbird.data.dataset import Dataset
-from bowerbird.data.splits import Split
+from bowerbird.data.splitting.splits import Split
 from bowerbird.errors import ConfigError, DataError
 from bowerbird.features import FeatureCache
 from bowerbird.features.extraction import Extractor, chosen_device

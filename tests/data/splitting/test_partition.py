@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bowerbird.data.dataset import Dataset, Sample
-from bowerbird.data.partition import distribute, rounded, units_of
+from bowerbird.data.splitting.partition import dealt, distribute, rounded, units_of
 
 
 def singles(*counts: int) -> list[Counter[int]]:
@@ -65,6 +65,31 @@ def test_units_join_over_groups_and_copies() -> None:
     # e and d by group, d and c by bytes, c and f by group; a and b by bytes
     assert units_of(ds, hashes, range(6)) == [(1, 3), (4, 2, 0, 5)]
     assert units_of(ds, hashes, [0, 1, 5]) == [(1,), (0,), (5,)]
+
+
+def test_units_join_over_sets_that_are_named() -> None:
+    samples = tuple(
+        Sample(path, 0, None, group) for path, group in zip("abcdef", "gghhii", strict=True)
+    )
+    ds = Dataset(Path("/x"), samples, ("k",))
+    hashes = list("123456")
+    assert units_of(ds, hashes, range(6), [(0, 3), (2, 2), (5,), ()]) == [(0, 1, 2, 3), (4, 5)]
+    assert units_of(ds, hashes, [0, 3, 5], [(3, 1, 0)]) == [(0, 3), (5,)]
+    assert units_of(ds, hashes, [0, 5], [(3, 2)]) == [(0,), (5,)]
+    chained = units_of(ds, hashes, range(6), [(5, 1), (4, 3)])
+    assert chained == [(0, 1, 2, 3, 4, 5)]
+
+
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=6), st.integers(2, 7))
+def test_folds_are_dealt_evenly(sizes: list[int], k: int) -> None:
+    found = dealt(singles(*sizes), len(sizes), k)
+    assert list(found) == [str(fold) for fold in range(1, k + 1)]
+    for target, size in enumerate(sizes):
+        counts = [fold[target] for fold in found.values()]
+        assert sum(counts) == size
+        assert max(counts) - min(counts) <= 1
+    totals = [sum(fold) for fold in found.values()]
+    assert max(totals) - min(totals) <= 1
 
 
 def test_large_groups_leave_no_split_without_a_class() -> None:

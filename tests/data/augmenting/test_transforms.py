@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -11,14 +12,23 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bowerbird.config import Preprocess, parse_augment
-from bowerbird.config.texts import AUGMENTATIONS
-from bowerbird.data.transforms import Augmentation, draw
+from bowerbird.config.augment import AUGMENTATIONS
+from bowerbird.data.augmenting.transforms import Augmentation, draw, strongest
 from bowerbird.data.views import View, to_input
 from bowerbird.errors import ConfigError
 
 WHOLE = Preprocess(input_size=(8, 8), crop_pct=1.0, crop_mode="squash", interpolation="nearest")
 GREY = WHOLE.model_copy(update={"mean": (0.2,), "std": (1.0,)})
 ALPHA = WHOLE.model_copy(update={"mean": (0.2, 0.4, 0.6, 0.8), "std": (1.0,) * 4})
+
+
+FIELDS = {
+    "crop": "area", "rotate": "angle", "flip": "mirror", "brightness": "brightness",
+    "contrast": "contrast", "saturation": "saturation", "hue": "hue", "grey": "grey",
+    "vflip": "upturn", "shift": "shift", "shear": "shear", "zoom": "zoom", "blur": "blur",
+    "erasing": "erased", "trivialaugment": "operations", "randaugment": "operations",
+}  # fmt: skip
+EVERY = ",".join(f"{name}@1" for name in FIELDS)
 
 
 def plain(colour: tuple[int, ...] | int, mode: str = "RGB", side: int = 8) -> Image.Image:
@@ -62,17 +72,15 @@ def test_light_and_medium_draw_what_they_always_drew(seed: int) -> None:
 
 
 def test_one_change_does_not_move_another() -> None:
-    every = draw(np.random.default_rng(5), ",".join(f"{name}@1" for name in AUGMENTATIONS))
-    alone = {
-        "crop": "area", "rotate": "angle", "flip": "mirror", "brightness": "brightness",
-        "contrast": "contrast", "saturation": "saturation", "hue": "hue", "grey": "grey",
-    }  # fmt: skip
-    assert set(alone) == set(AUGMENTATIONS)
-    for name, field in alone.items():
+    every = draw(np.random.default_rng(5), EVERY)
+    for name, field in FIELDS.items():
         only = draw(np.random.default_rng(5), f"{name}@1")
-        assert getattr(only, field) == getattr(every, field)
-        others = {f for f in alone.values() if f != field}
+        if field != "operations":
+            assert getattr(only, field) == getattr(every, field)
+        others = {f for f in FIELDS.values() if f != field}
         assert all(getattr(only, f) == getattr(Augmentation(), f) for f in others)
+    picked = [draw(np.random.default_rng(5), f"{n}augment").operations for n in ("trivial", "rand")]
+    assert every.operations == picked[0] + picked[1]
 
 
 def test_nothing_is_drawn_from_nothing() -> None:
@@ -101,10 +109,12 @@ def test_amounts_are_the_furthest_that_happens() -> None:
 
 @pytest.mark.parametrize("name", sorted(AUGMENTATIONS))
 def test_probabilities_are_shares_of_the_images(name: str) -> None:
+    if name == "fill":
+        return
     same = draw(np.random.default_rng(0), "none")
     for share in (0.2, 0.7):
         drawn = [draw(np.random.default_rng(seed), f"{name}@{share}") for seed in range(3000)]
-        field = {"crop": "area", "flip": "mirror", "rotate": "angle"}.get(name, name)
+        field = FIELDS[name]
         changed = sum(getattr(d, field) != getattr(same, field) for d in drawn) / 3000
         assert changed == pytest.approx(share, abs=4 * math.sqrt(share * (1 - share) / 3000))
 
@@ -113,6 +123,48 @@ def test_changes_happen_apart_from_each_other() -> None:
     drawn = [draw(np.random.default_rng(s), "rotate@0.5,hue@0.5,grey@0.5") for s in range(2000)]
     happened = np.array([[d.angle != 0, d.hue != 0, d.grey] for d in drawn], float)
     assert np.abs(np.corrcoef(happened.T) - np.eye(3)).max() < 0.1
+
+
+def test_every_change_is_tested() -> None:
+    assert set(FIELDS) == set(AUGMENTATIONS) - {"fill"}
+
+
+def test_the_later_numbers_are_what_they_always_were() -> None:
+    generator = np.random.default_rng(8)
+    generator.random(17)
+    drawn = generator.random(31).tolist()
+    text = "vflip@1,shift=0.1x0.2,shear=5x6,zoom=0.5-1x1-2,blur=2,erasing=0.33@1,fill=wrap"
+    found = draw(np.random.default_rng(8), text)
+    assert found.upturn
+    assert found.fill == "wrap"
+    swings = [2 * value - 1 for value in drawn[8:12]]
+    assert found.shift == pytest.approx((0.1 * swings[0], 0.2 * swings[1]))
+    assert found.shear == pytest.approx((5 * swings[2], 6 * swings[3]))
+    assert found.zoom == pytest.approx((0.5 + 0.5 * drawn[12], 1 + drawn[13]))
+    assert found.blur == pytest.approx(0.1 + 1.9 * drawn[14])
+    shape = math.exp(math.log(0.3) + math.log(11) * drawn[16])
+    assert found.erased == pytest.approx((0.02 + 0.31 * drawn[15], shape, *drawn[17:19]))
+    alike = draw(np.random.default_rng(8), "zoom=0.5-1").zoom
+    assert alike == pytest.approx((0.5 + 0.5 * drawn[12],) * 2)
+
+
+def test_later_amounts_are_the_furthest_that_happens() -> None:
+    text = "shift=0.1,shear=10,zoom=0.8-1.2,blur=3,erasing=0.5@1"
+    found = [draw(np.random.default_rng(seed), text) for seed in range(2000)]
+    for values, low, high in (
+        ([f.shift[0] for f in found], -0.1, 0.1),
+        ([f.shift[1] for f in found], -0.1, 0.1),
+        ([f.shear[0] for f in found], -10, 10),
+        ([f.zoom[0] for f in found], 0.8, 1.2),
+        ([f.blur for f in found], 0.1, 3),
+        ([f.erased[0] for f in found if f.erased], 0.02, 0.5),
+        ([f.erased[1] for f in found if f.erased], 0.3, 3.3),
+    ):
+        assert len(values) == len(found)
+        assert low <= min(values) < low + 0.01 * (high - low)
+        assert high >= max(values) > high - 0.01 * (high - low)
+    assert {f.shear[1] for f in found} == {0.0}
+    assert all(f.zoom[0] == f.zoom[1] for f in found)
 
 
 # Colours
@@ -214,7 +266,7 @@ def test_every_change_of_every_kind_of_image(
     preprocess: Preprocess, mode: str, crop_mode: str
 ) -> None:
     pre = preprocess.model_copy(update={"crop_mode": crop_mode, "input_size": (16, 24)})
-    for text in ("none", "light", "medium", ",".join(f"{name}@1" for name in AUGMENTATIONS)):
+    for text in ("none", "light", "medium", "strong", EVERY, f"{EVERY},fill=reflect"):
         found = draw(np.random.default_rng(2), text).apply(noise(mode), pre)
         assert found.shape == (16, 24, len(pre.mean))
         assert found.dtype == np.uint8
@@ -267,7 +319,16 @@ def test_images_do_not_have_two_channels() -> None:
     st.integers(0, 2**32),
     st.integers(1, 40),
     st.integers(1, 40),
-    st.sampled_from(["light", "medium", "crop=0.01,rotate=180,brightness=1,contrast=1,hue=0.5"]),
+    st.sampled_from(
+        [
+            "light",
+            "strong",
+            "crop=0.01,rotate=180,brightness=1,contrast=1,hue=0.5",
+            "crop=0.01,rotate=180,shift=1,shear=60x60,zoom=0.1-10x0.1-10,fill=wrap",
+            "shift=1,shear=60,zoom=0.1,fill=reflect,blur=20,erasing=1@1",
+            "rotate,zoom=0.1-0.1,fill=nearest,randaugment=4x30",
+        ]
+    ),
     st.sampled_from([GREY, WHOLE, ALPHA]),
 )
 def test_no_image_is_too_odd(
@@ -276,3 +337,141 @@ def test_no_image_is_too_odd(
     image = noise(size=(width, height), seed=seed % 1000)
     found = draw(np.random.default_rng(seed), text).apply(image, preprocess)
     assert found.shape == (8, 8, len(preprocess.mean))
+
+
+# The window seen through a motion
+
+
+CENTRE = Preprocess(input_size=(64, 64), crop_pct=0.8, interpolation="bilinear")
+
+
+def drawn_photo(width: int, height: int) -> Image.Image:
+    """Smooth, and different everywhere: sampling is exact to a level or two."""
+    y, x = np.mgrid[:height, :width]
+    bands = [
+        127 + 100 * np.sin(x / 9 + 1), 127 + 100 * np.cos(y / 7), 127 + 60 * np.sin((x + y) / 11),
+    ]  # fmt: skip
+    return Image.fromarray(np.stack(bands, axis=2).round().astype(np.uint8))
+
+
+@pytest.mark.parametrize("crop_mode", ["center", "squash", "border"])
+def test_a_motion_that_moves_nothing_shows_what_evaluation_shows(crop_mode: str) -> None:
+    image = drawn_photo(90, 70)
+    preprocess = CENTRE.model_copy(update={"crop_mode": crop_mode})
+    still = Augmentation(zoom=(1.0, 1.0000001)).apply(image, preprocess).astype(int)
+    assert np.abs(still - to_input(image, preprocess)).max() <= 2
+
+
+@pytest.mark.parametrize("area", [None, 0.5])
+def test_one_resampling_shows_what_a_turn_and_a_cut_show(area: float | None) -> None:
+    image = drawn_photo(200, 160)
+    turned = Augmentation(angle=20, area=area, place=(0.4, 0.6))
+    both = Augmentation(angle=20, area=area, place=(0.4, 0.6), zoom=(1.0, 1.0000001))
+    one, two = (x.apply(image, CENTRE)[12:-12, 12:-12].astype(int) for x in (turned, both))
+    assert np.abs(one - two).max() <= 4
+    assert np.abs(one - two).mean() < 0.6
+
+
+def test_a_shift_moves_right_and_down() -> None:
+    image = plain((0, 0, 0), side=8)
+    image.putpixel((2, 3), (255, 255, 255))
+    moved = Augmentation(shift=(0.25, 0.125)).apply(image, WHOLE)
+    assert np.argwhere(moved[..., 0] == 255).tolist() == [[4, 4]]
+    assert moved[0, 0].tolist() == [124, 116, 104]  # the mean: what was left of it is not there
+
+
+def test_a_zoom_enlarges_about_the_centre() -> None:
+    image = plain((0, 0, 0), side=8)
+    image.paste((255, 255, 255), (3, 3, 5, 5))
+    larger = Augmentation(zoom=(2.0, 1.0)).apply(image, WHOLE)[..., 0]
+    assert np.argwhere(larger == 255).min(axis=0).tolist() == [3, 2]
+    assert np.argwhere(larger == 255).max(axis=0).tolist() == [4, 5]
+
+
+@pytest.mark.parametrize(
+    ("fill", "wanted"),
+    [
+        ("wrap", [70, 80, 10, 20, 30, 40, 50, 60]),
+        ("reflect", [20, 10, 10, 20, 30, 40, 50, 60]),
+        ("nearest", [10, 10, 10, 20, 30, 40, 50, 60]),
+        ("#000000", [0, 0, 10, 20, 30, 40, 50, 60]),
+        ("#0a141e", [10, 10, 10, 20, 30, 40, 50, 60]),
+    ],
+)
+def test_what_lies_outside_by_hand(fill: str, wanted: list[int]) -> None:
+    row = np.arange(10, 90, 10, dtype=np.uint8)
+    image = Image.fromarray(np.broadcast_to(row[None, :, None], (8, 8, 3)).copy())
+    moved = Augmentation(shift=(0.25, 0.0), fill=fill).apply(image, WHOLE)
+    assert moved[4, :, 0].tolist() == wanted
+    if fill == "#0a141e":
+        assert moved[4, 0].tolist() == [10, 20, 30]
+
+
+def test_a_turn_can_be_filled_with_a_colour() -> None:
+    black = Augmentation(angle=45, fill="#000000").apply(plain((255, 255, 255), side=64), WHOLE)
+    assert black[0, 0].tolist() == [0, 0, 0]
+    grey = Augmentation(angle=45, fill="#0000ff").apply(plain(255, "L", side=64), GREY)
+    assert grey[0, 0].tolist() == [29]
+    alpha = Augmentation(angle=45, fill="#0000ff").apply(plain((9, 9, 9, 0), "RGBA", 64), ALPHA)
+    assert alpha[0, 0].tolist() == [0, 0, 255, 255]
+
+
+def test_a_padded_input_keeps_its_bars() -> None:
+    border = WHOLE.model_copy(update={"crop_mode": "border", "input_size": (8, 16)})
+    moved = Augmentation(shift=(0.5, 0.0), fill="wrap").apply(plain((9, 9, 9), side=8), border)
+    assert moved[:, :4].tolist() == [[[124, 116, 104]] * 4] * 8
+    assert moved[:, 4:12].tolist() == [[[9, 9, 9]] * 8] * 8
+
+
+# The rest
+
+
+def test_upside_down() -> None:
+    image = noise(size=(8, 8))
+    turned = Augmentation(upturn=True, mirror=True).apply(image, WHOLE)
+    assert (turned == np.asarray(image)[::-1, ::-1]).all()
+
+
+def test_a_blur_is_gaussian() -> None:
+    """Pillow's three box filters against torchvision's kernel."""
+    functional = pytest.importorskip("torchvision.transforms.functional")
+    image = noise(size=(64, 64))
+    pre = WHOLE.model_copy(update={"input_size": (64, 64)})
+    for sigma in (0.5, 1.0, 2.0, 4.0):
+        ours = Augmentation(blur=sigma).apply(image, pre).astype(int)
+        theirs = np.asarray(functional.gaussian_blur(image, [33, 33], [sigma, sigma])).astype(int)
+        inside = np.abs(ours - theirs)[20:-20, 20:-20]
+        spread = np.asarray(theirs)[20:-20, 20:-20].std()
+        assert inside.mean() < 0.08 * spread + 0.5
+
+
+def test_a_rectangle_in_the_mean() -> None:
+    pre = WHOLE.model_copy(update={"input_size": (20, 40)})
+    found = Augmentation(erased=(0.25, 2.0, 1.0, 0.0)).apply(plain((9, 9, 9)), pre)
+    erased = (found == [124, 116, 104]).all(axis=2)
+    assert erased[:10, 20:].all()  # 10 × 20 of 20 × 40 pixels, in the upper right corner
+    assert erased.sum() == 200
+    whole = Augmentation(erased=(1.0, 3.3, 0.5, 0.5)).apply(plain((9, 9, 9)), pre)
+    assert (whole == [124, 116, 104]).all(axis=2).sum() == 16 * 40  # 51 pixels don't fit
+
+
+def test_each_change_by_itself_at_its_strongest() -> None:
+    changes = parse_augment(f"{EVERY},zoom=0.5-1.2,shift=0.1x0.2,shear=5,fill=wrap")
+    image, pre = drawn_photo(64, 64), WHOLE.model_copy(update={"input_size": (64, 64)})
+    for name, field in FIELDS.items():
+        found = strongest(name, changes)
+        others = {f for f in FIELDS.values() if f != field}
+        assert all(getattr(found, f) == getattr(Augmentation(), f) for f in others)
+        assert (found.apply(image, pre) != to_input(image, pre)).any()
+    assert strongest("zoom", changes).zoom == (0.5, 0.5)
+    assert strongest("shift", changes) == Augmentation(shift=(0.1, 0.2), fill="wrap")
+    assert strongest("crop", changes).area == 0.35
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_mirrored_before_the_colours_is_mirrored_after_them(seed: int) -> None:
+    """As it once was done: a resumed run sees the same bits."""
+    drawn = draw(np.random.default_rng(seed), "medium" if seed % 2 else "hue,grey,crop")
+    once, never = (dataclasses.replace(drawn, mirror=mirror) for mirror in (True, False))
+    image = noise(size=(50, 40))
+    assert (once.apply(image, WHOLE) == never.apply(image, WHOLE)[:, ::-1]).all()

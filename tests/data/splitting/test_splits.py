@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
+from bowerbird.config import SplitConfig
 from bowerbird.data.checks import Checked
 from bowerbird.data.dataset import Dataset, Sample
 from bowerbird.data.sources import read_images
-from bowerbird.data.splits import Split, split
+from bowerbird.data.splitting.splits import Split, folds, hold_out, split
 from bowerbird.errors import ConfigError, DataError
 from drawing import draw_folder
 
@@ -104,8 +106,9 @@ def test_classes_too_small_are_named() -> None:
         split(ds, checked=checked)
     assert str(caught.value) == (
         "2 of 3 classes are too small to split: 'b' (2 images), 'c' (1 image). Training and val "
-        "and test need at least 3 readable images per class that are neither copies nor of one "
-        "group. Add images, remove these classes, or hold out less (--val 0 --test 0)."
+        "and test need at least 3 readable images per class that don't belong together "
+        "(copies, a group, images that look alike). Add images, remove these classes, or hold "
+        "out less (--val 0 --test 0)."
     )
     with pytest.raises(DataError, match=r"1 of 3 .* 'c' \(1 image\).*at least 2"):
         split(ds, test=0, checked=checked)
@@ -289,3 +292,226 @@ def test_every_image_has_the_same_chance() -> None:
         int(i) for seed in range(300) for i in split(ds, 0, 0.3, seed, checked).indices("test")
     )
     assert min(seen.values()) > 50 and max(seen.values()) < 135
+
+
+# Sets that stay together
+
+
+def test_sets_that_are_named_stay_together_and_are_told() -> None:
+    ds, checked = dataset(20, 20)
+    pairs = [(n, n + 20) for n in range(0, 20, 2)]
+    result = split(ds, checked=checked, together=pairs)
+    assert all(result.assignment[a] == result.assignment[b] for a, b in pairs)
+    assert "10 sets of images that look alike kept together in one split." in result.notes
+    apart = split(ds, checked=checked).assignment
+    assert any(apart[a] != apart[b] for a, b in pairs)
+
+
+@pytest.mark.parametrize("wrong", [-1, 40])
+def test_sets_of_samples_that_are_not_there(wrong: int) -> None:
+    ds, checked = dataset(20, 20)
+    for verb in (lambda **o: split(ds, **o), lambda **o: folds(ds, 3, **o)):
+        with pytest.raises(ConfigError, match=f"names sample {wrong}, .* 0 to 39"):
+            verb(checked=checked, together=[(0, wrong)])
+
+
+def test_sets_that_hold_unreadable_images() -> None:
+    ds, checked = dataset(20, 20)
+    checked[0] = Checked(None, "truncated")
+    result = split(ds, checked=checked, together=[(0, 1, 21), (0, 5)])
+    assert result.assignment[0] is None
+    assert result.assignment[1] == result.assignment[21]
+    assert "1 set of images that look alike kept together in one split." in result.notes
+
+
+# Folds
+
+
+def check_folds(ds: Dataset, checked: list[Checked], found: tuple[Split, ...]) -> None:
+    """Each readable image that isn't test is validation once, and training elsewhere."""
+    for i, verdict in enumerate(checked):
+        parts = Counter(result.assignment[i] for result in found)
+        if verdict.reason is not None:
+            assert parts == {None: len(found)}
+        else:
+            once = Counter({"val": 1, "train": len(found) - 1})
+            assert parts in (once, Counter({"test": len(found)}))
+
+
+def test_folds_of_equal_classes() -> None:
+    ds, checked = dataset(50, 20)
+    found = folds(ds, 5, checked=checked)
+    check_folds(ds, checked, found)
+    assert [result.counts(ds)["val"] for result in found] == [{"a": 10, "b": 4}] * 5
+    assert found[1].notes[:2] == ("Fold 2 of 5: 14 images for validation.", "test: none.")
+    assert found == folds(ds, 5, checked=checked)
+    assert found != folds(ds, 5, seed=1, checked=checked)
+    assert {result.seed for result in folds(ds, 5, seed=3, checked=checked)} == {3}
+
+
+def test_a_test_split_that_is_given_is_in_no_fold() -> None:
+    ds, checked = dataset(20, 20)
+    ds = with_splits(ds, (["train"] * 12 + ["test"] * 8) * 2)
+    found = folds(ds, 3, checked=checked)
+    check_folds(ds, checked, found)
+    for result in found:
+        assert all(ds.samples[i].split == "test" for i in result.indices("test"))
+        assert sizes(result) == {"train": 16, "val": 8, "test": 16}
+        assert "test: 16 images, as given." in result.notes
+    with pytest.raises(ConfigError, match="gives its own test images"):
+        folds(ds, 3, test=0.2, checked=checked)
+
+
+def test_validation_that_is_given_is_dealt_out_and_told() -> None:
+    ds, checked = dataset(20, 20)
+    ds = with_splits(ds, (["train"] * 12 + ["val"] * 8) * 2)
+    found = folds(ds, 4, checked=checked)
+    check_folds(ds, checked, found)
+    assert [sizes(result)["val"] for result in found] == [10] * 4
+    assert "The validation images that DATA gives are dealt into the folds, too." in found[0].notes
+
+
+def test_a_test_split_that_is_asked_for_is_the_same_in_all_folds() -> None:
+    ds, checked = dataset(40, 40)
+    found = folds(ds, 4, test=0.25, checked=checked)
+    check_folds(ds, checked, found)
+    assert {tuple(result.indices("test")) for result in found} == {tuple(found[0].indices("test"))}
+    assert found[0].counts(ds)["test"] == {"a": 10, "b": 10}
+    assert sizes(folds(ds, 4, test=5, checked=checked)[0])["test"] == 10
+
+
+@pytest.mark.parametrize("k", [1, 0, -3])
+def test_too_few_folds(k: int) -> None:
+    ds, checked = dataset(10, 10)
+    with pytest.raises(ConfigError, match=f"2 folds or more. Found: {k}"):
+        folds(ds, k, checked=checked)
+
+
+def test_settings_say_whether_there_are_folds() -> None:
+    ds, checked = dataset(20, 20)
+    assert hold_out(ds, SplitConfig(val=0.2, split_seed=2), checked) == (
+        split(ds, val=0.2, seed=2, checked=checked),
+    )
+    every = folds(ds, 4, test=0.2, seed=2, checked=checked, together=[(0, 1)])
+    settings = SplitConfig(folds=4, test=0.2, split_seed=2)
+    assert hold_out(ds, settings, checked, [(0, 1)]) == every
+    third = settings.model_copy(update={"fold": 3})
+    assert hold_out(ds, third, checked, [(0, 1)]) == (every[2],)
+
+
+@given(datasets(), st.integers(2, 5), st.integers(0, 3), st.data())
+def test_units_never_straddle_folds(
+    drawn: tuple[Dataset, list[Checked]], k: int, seed: int, data: st.DataObject
+) -> None:
+    ds, checked = drawn
+    indices = st.integers(0, len(ds) - 1)
+    together = data.draw(st.lists(st.lists(indices, max_size=3), max_size=4))
+    try:
+        found = folds(ds, k, seed=seed, checked=checked, together=together)
+    except DataError as error:
+        assert "too small" in str(error)
+        return
+    check_folds(ds, checked, found)
+    for result in found:
+        assert result.leaked == ()
+        keys = {s.group for s in ds.samples} - {None}
+        groups = [[i for i, s in enumerate(ds.samples) if s.group == key] for key in keys]
+        for unit in [*together, *groups]:
+            assert len({result.assignment[i] for i in unit} - {None}) <= 1
+
+
+@given(
+    st.lists(st.lists(st.integers(1, 6), min_size=5, max_size=14), min_size=2, max_size=3),
+    st.integers(2, 5),
+    st.integers(0, 3),
+)
+def test_folds_are_stratified_to_within_a_unit(groups: list[list[int]], k: int, seed: int) -> None:
+    """Groups of one class each: no fold has more than a group more than another."""
+    samples, number = [], 0
+    for target, counts in enumerate(groups):
+        for count in counts:
+            number += 1
+            samples += [
+                Sample(f"{target}/{number:03d}_{i}.jpg", target, None, str(number))
+                for i in range(count)
+            ]
+    ds = Dataset(Path("/x"), tuple(samples), CLASSES[: len(groups)])
+    checked = [Checked(f"{i:032x}", None) for i in range(len(ds))]
+    found = folds(ds, k, seed=seed, checked=checked)
+    for target, name in enumerate(ds.classes):
+        counts = [result.counts(ds)["val"][name] for result in found]
+        assert max(counts) - min(counts) <= max(groups[target]) + 1
+        assert min(counts) > 0
+
+
+@given(st.lists(st.integers(5, 40), min_size=2, max_size=3), st.integers(2, 5), st.integers(0, 3))
+def test_folds_of_single_images_are_stratified_to_one(counts: list[int], k: int, seed: int) -> None:
+    ds, checked = dataset(*counts)
+    found = [result.counts(ds)["val"] for result in folds(ds, k, seed=seed, checked=checked)]
+    for name in ds.classes:
+        assert max(fold[name] for fold in found) - min(fold[name] for fold in found) <= 1
+    totals = [sum(fold.values()) for fold in found]
+    assert max(totals) - min(totals) <= 1
+
+
+@given(datasets(), st.integers(0, 3), st.randoms(use_true_random=False))
+def test_the_order_of_the_source_does_not_matter_to_folds(
+    drawn: tuple[Dataset, list[Checked]], seed: int, shuffler: random.Random
+) -> None:
+    ds, checked = drawn
+    order = list(range(len(ds)))
+    shuffler.shuffle(order)
+    mixed = Dataset(ds.root, tuple(ds.samples[i] for i in order), ds.classes)
+    try:
+        first = folds(ds, 3, seed=seed, checked=checked)
+    except DataError:
+        return
+    again = folds(mixed, 3, seed=seed, checked=[checked[i] for i in order])
+    for one, other in zip(first, again, strict=True):
+        assert [one.assignment[i] for i in order] == list(other.assignment)
+
+
+def photo(seed: int) -> Image.Image:
+    random = np.random.default_rng(seed)
+    coarse = Image.fromarray(random.integers(0, 256, (9, 9, 3), np.uint8))
+    return coarse.resize((96, 96), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture
+def near(tmp_path: Path) -> Path:
+    """Forty photos in two classes, five of them with three changed copies each."""
+    for number in range(40):
+        folder = tmp_path / CLASSES[number % 2]
+        folder.mkdir(exist_ok=True)
+        photo(number).save(folder / f"{number:02d}.png")
+        for copy in range(3 if number < 5 else 0):
+            changed = photo(number).resize((60 + copy, 70)).transpose(Image.Transpose(copy))
+            changed.save(folder / f"{number:02d}-{copy}.jpg", quality=40)
+    return tmp_path
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_near_duplicates_stay_together(near: Path, seed: int) -> None:
+    ds = read_images(near)
+    result = split(ds, val=0.2, test=0.2, seed=seed)
+    places: dict[str, set[str | None]] = defaultdict(set)
+    for sample, part in zip(ds.samples, result.assignment, strict=True):
+        places[sample.path[:4]].add(part)
+    assert all(len(parts) == 1 for parts in places.values())
+    assert len(result.alike) == 5
+    assert result.leaked == ()
+    assert any("5 sets of images that look alike kept together" in n for n in result.notes)
+
+
+def test_near_duplicates_across_given_splits_are_leaks(near: Path) -> None:
+    ds = read_images(near)
+    parts = ["test" if "-" in s.path else "train" for s in ds.samples]
+    result = split(with_splits(ds, [*parts]), val=0)
+    assert len(result.leaked) == 15
+    assert {ds.samples[i].path[-4:] for i in result.leaked} == {".jpg"}
+    assert any("straddle the given" in note for note in result.notes)
+
+
+def test_too_many_images_are_not_searched(near: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bowerbird.data.prints.SEARCHED", 10)
+    assert split(read_images(near)).alike == ()

@@ -12,6 +12,8 @@ Decisions:
   at once instead of the rarest first. Sizes come out right at the price that the largest
   units tend to be for training.
 - Where that leaves a class out of a split, a small unit is moved there.
+- Folds are dealt in the same way: each is to have its k-th part of every class, and what
+  doesn't divide goes to the next fold in turn, so that folds are of one size, too.
 
 What a unit is for, what is asked and whether there is enough of it is decided in `splits`.
 """
@@ -23,15 +25,19 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from bowerbird.data.dataset import Dataset
 
-__all__ = ["distribute", "rounded", "total", "units_of"]
+__all__ = ["dealt", "distribute", "rounded", "total", "units_of"]
 
 
 def units_of(
-    ds: Dataset, hashes: Sequence[str | None], pool: Sequence[int]
+    ds: Dataset,
+    hashes: Sequence[str | None],
+    pool: Sequence[int],
+    together: Sequence[Sequence[int]] = (),
 ) -> list[tuple[int, ...]]:
-    """Samples of `pool` that stay together: one group, the same bytes, or a chain of both.
+    """Samples of `pool` that stay together: one group, the same bytes, or a chain of these.
 
-    Each unit is sorted by path, and the units are by their first paths.
+    `together` are further sets of samples that do; what of them isn't in the pool is passed
+    over. Each unit is sorted by path, and the units are by their first paths.
     """
     parent = {i: i for i in pool}
 
@@ -47,6 +53,10 @@ def units_of(
         for tie in (("group", ds.samples[i].group), ("copy", hashes[i])):
             if tie[1] is not None:
                 parent[root(i)] = root(seen.setdefault((tie[0], tie[1]), i))
+    for alike in together:
+        inside = [i for i in alike if i in parent]
+        for i in inside[1:]:
+            parent[root(i)] = root(inside[0])
     members: dict[int, list[int]] = defaultdict(list)
     for i in ordered:
         members[root(i)].append(i)
@@ -94,6 +104,21 @@ def _rounded(
         taken += count
         counts.append(count)
     return counts
+
+
+def dealt(contents: Sequence[Counter[int]], classes: int, k: int) -> dict[str, list[int]]:
+    """Images per fold (``"1"`` to ``"k"``) and class, as even as whole images can be.
+
+    >>> dealt([Counter({0: 5, 1: 7})], 2, 3)
+    {'1': [2, 2], '2': [2, 2], '3': [1, 3]}
+    """
+    images, turn = total(contents), 0
+    counts = [[images[target] // k for target in range(classes)] for _ in range(k)]
+    for target in range(classes):
+        for _ in range(images[target] % k):
+            counts[turn % k][target] += 1
+            turn += 1
+    return {str(fold + 1): count for fold, count in enumerate(counts)}
 
 
 def distribute(

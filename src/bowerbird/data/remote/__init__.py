@@ -1,0 +1,1 @@
+"""Images from elsewhere: archives and links, fetched once and unpacked with care."""

@@ -1,0 +1,1 @@
+"""The feature lab: a network taken apart, its features ranked, swept and looked at."""

@@ -1,0 +1,368 @@
+"""Classifiers on features: which there are, how they are fitted, how good they are.
+
+Decisions:
+- Whatever limits a classifier (the strength of a penalty, the number of neighbours) is chosen
+  on validation: where it gives probabilities, the most limited one whose log loss lies within a
+  standard error of the least (Breiman et al. 1984, section 3.4.3), else the most limited one
+  with the best accuracy. Without validation the middle is taken, and said.
+- Features are brought to mean 0 and deviation 1 as in training, except for trees, which don't
+  care.
+- A classifier without probabilities gets its accuracy and confusion; what needs probabilities
+  is left out, and said.
+- A classifier that stops before it has converged is said, not hidden.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import inspect
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bowerbird.errors import ConfigError
+from bowerbird.evaluation.metrics import score
+from bowerbird.evaluation.results import Evaluation, Predictions
+from bowerbird.probing.table import FeatureTable, Rows, Values
+
+__all__ = ["ESTIMATORS", "EstimatorScore", "Fitted", "fit", "kind_of", "measure"]
+
+_NEEDS_PROBABILITIES = ("log loss", "ROC AUC", "top-k accuracy")
+_HARD = "gives no probabilities, so " + ", ".join(_NEEDS_PROBABILITIES) + " are left out"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of classifier.
+
+    Attributes:
+        name: as a person asks for it.
+        make: a new one from a strength, the number of training images, and a seed.
+        strengths: what is tried on validation, the most limited first; empty if nothing is.
+        standardised: whether it takes features with mean 0 and deviation 1.
+        random: whether a seed makes a difference.
+    """
+
+    name: str
+    make: Callable[[float, int, int], Any]
+    strengths: tuple[float, ...] = ()
+    standardised: bool = True
+    random: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A fitted classifier.
+
+    Attributes:
+        kind: of what kind.
+        model: scikit-learn's.
+        columns: of the table, in the order that the model takes.
+        mean: [d] taken from features, or None.
+        scale: [d] features are divided by, or None.
+        num_classes: K.
+        strength: what was chosen on validation, or None.
+        seconds: to fit the chosen one.
+        notes: what a person should know.
+    """
+
+    kind: Kind
+    model: Any
+    columns: Rows | None
+    mean: Values | None
+    scale: Values | None
+    num_classes: int
+    strength: float | None
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+    def inputs(self, values: Values) -> Values:
+        """What the model takes of features [n, D]: [n, d]."""
+        some = values if self.columns is None else values[:, self.columns]
+        return some if self.mean is None or self.scale is None else (some - self.mean) / self.scale
+
+    def probabilities(self, values: Values) -> NDArray[np.float32]:
+        """[n, K]; 1 for the class that is said where the model gives no probabilities."""
+        inputs = self.inputs(values)
+        table = np.zeros((len(values), self.num_classes), np.float32)
+        if self.soft:
+            table[:, self.model.classes_] = self.model.predict_proba(inputs)
+        else:
+            said = np.asarray(self.model.predict(inputs), np.int64)
+            table[np.arange(len(values)), said] = 1
+        return table
+
+    @property
+    def soft(self) -> bool:
+        """Whether it gives probabilities."""
+        return hasattr(self.model, "predict_proba")
+
+    @property
+    def coefficients(self) -> NDArray[np.float64] | None:
+        """[K, d] of a linear model on standardised features, else None; zeros where unlearnt."""
+        found = getattr(self.model, "coef_", None)
+        if found is None or self.mean is None:
+            return None
+        found = np.atleast_2d(np.asarray(found, np.float64))
+        known = np.asarray(self.model.classes_, np.int64)
+        if len(known) == 2 and len(found) == 1:
+            found = np.concatenate([-found, found])
+        if found.shape[0] != len(known):
+            return None
+        table = np.zeros((self.num_classes, found.shape[1]))
+        table[known] = found
+        return table
+
+
+@dataclass(frozen=True, eq=False)
+class EstimatorScore:
+    """How good a classifier on features is.
+
+    Attributes:
+        name: of the classifier.
+        evaluations: per split.
+        strength: what was chosen on validation, or None.
+        fit_seconds: for all training images.
+        predict_seconds: per split.
+        left_out: what it can't give, in words.
+        notes: what else a person should know.
+    """
+
+    name: str
+    evaluations: Mapping[str, Evaluation]
+    strength: float | None
+    fit_seconds: float
+    predict_seconds: Mapping[str, float]
+    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        words = (f"{on} {e.accuracy:.3f} {e.interval!r}" for on, e in self.evaluations.items())
+        return f"EstimatorScore({self.name}: {', '.join(words)})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        evaluations = {on: e.to_dict() for on, e in self.evaluations.items()}
+        if self.left_out:
+            for values in evaluations.values():
+                values |= {"log_loss": None, "roc_auc": None, "top_k": {}}
+        return {
+            "name": self.name,
+            "strength": self.strength,
+            "fit_seconds": self.fit_seconds,
+            "predict_seconds": dict(self.predict_seconds),
+            "left_out": list(self.left_out),
+            "notes": list(self.notes),
+            "evaluations": evaluations,
+        }
+
+
+def kind_of(name: str) -> Kind:
+    """A kind of classifier by its name, or any of scikit-learn's make by its import path.
+
+    Raises:
+        ConfigError: there is none; the message names the nearest.
+
+    >>> kind_of("ridge").name
+    'ridge'
+    """
+    if name in ESTIMATORS:
+        return ESTIMATORS[name]
+    if ":" in name:
+        return Kind(name, _imported(name), random=True)
+    near = difflib.get_close_matches(name, ESTIMATORS, n=2, cutoff=0.4)
+    words = f" Nearest: {', '.join(near)}." if near else ""
+    raise ConfigError(
+        f"There is no estimator {name!r}.{words} Use some of {', '.join(ESTIMATORS)}, or an "
+        "import path such as sklearn.naive_bayes:GaussianNB."
+    )
+
+
+def fit(kind: Kind, table: FeatureTable, columns: Rows | None = None, seed: int = 42) -> Fitted:
+    """Fit a classifier to the training images, what limits it chosen on validation.
+
+    Args:
+        kind: of which kind.
+        table: features of all images.
+        columns: features to use, as columns of the table; by default all.
+        seed: of what is random in it.
+
+    Raises:
+        ConfigError: the classifier can't learn from these features.
+    """
+    rows = table.rows("train")
+    values = table.values[rows] if columns is None else table.values[np.ix_(rows, columns)]
+    mean = scale = None
+    if kind.standardised:
+        mean = values.mean(axis=0)
+        deviation = values.std(axis=0)
+        # what hardly varies is held back, as in training
+        floor = 1e-3 * max(float(deviation.mean()), 1e-12)
+        scale = np.maximum(deviation, floor).astype(np.float32)
+        values -= mean
+        values /= scale
+    empty = Fitted(kind, None, columns, mean, scale, len(table.classes), None, 0.0)
+    if not kind.strengths:
+        return _fitted(empty, values, table.targets[rows], None, seed)
+    return _chosen(empty, values, table, seed)
+
+
+def measure(fitted: Fitted, table: FeatureTable) -> EstimatorScore:
+    """Accuracy with its interval, confusion and times, per split of a table."""
+    evaluations, seconds = {}, {}
+    for part in table.splits:
+        rows = table.rows(part)
+        began = time.perf_counter()
+        probabilities = fitted.probabilities(table.values[rows])
+        seconds[part] = time.perf_counter() - began
+        paths = tuple(table.paths[row] for row in rows)
+        said = Predictions(paths, table.classes, probabilities, table.targets[rows], table.root)
+        evaluations[part] = score(said, part)
+    left_out = () if fitted.soft else (_HARD,)
+    return EstimatorScore(
+        fitted.kind.name, evaluations, fitted.strength, fitted.seconds, seconds, left_out,
+        fitted.notes,
+    )  # fmt: skip
+
+
+def _chosen(empty: Fitted, values: Values, table: FeatureTable, seed: int) -> Fitted:
+    """The one that does best on validation, or the middle one."""
+    kind, targets = empty.kind, table.targets[table.rows("train")]
+    val = table.rows("val")
+    if len(val) == 0:
+        middle = kind.strengths[len(kind.strengths) // 2]
+        found = _fitted(empty, values, targets, middle, seed)
+        words = f"there are no validation images to choose on: {middle:g} was taken"
+        return dataclasses.replace(found, notes=(*found.notes, words))
+    path: list[tuple[Fitted, float, float]] = []
+    for strength in kind.strengths:
+        found = _fitted(empty, values, targets, strength, seed)
+        path.append((found, *_loss(found, table.values[val], table.targets[val])))
+        losses = [loss for _, loss, _ in path]
+        if len(losses) - 1 - int(np.argmin(losses)) >= 2:
+            break
+    least = int(np.argmin([loss for _, loss, _ in path]))
+    bound = path[least][1] + path[least][2]
+    return next(found for found, loss, _ in path if loss <= bound)
+
+
+def _loss(fitted: Fitted, values: Values, targets: Rows) -> tuple[float, float]:
+    """Log loss and its standard error; without probabilities the share of errors, and 0."""
+    table = fitted.probabilities(values)
+    if not fitted.soft:
+        return float((table.argmax(axis=1) != targets).mean()), 0.0
+    given = table[np.arange(len(targets)), targets].astype(np.float64)
+    losses = -np.log(np.clip(given, np.finfo(np.float32).eps, 1.0))
+    return float(losses.mean()), float(losses.std() / max(1, len(losses)) ** 0.5)
+
+
+def _fitted(
+    empty: Fitted, values: Values, targets: Rows, strength: float | None, seed: int
+) -> Fitted:
+    from sklearn.exceptions import ConvergenceWarning
+
+    model = empty.kind.make(strength or 0.0, len(values), seed)
+    began = time.perf_counter()
+    try:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            model.fit(values, targets)
+    except (ValueError, TypeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"{empty.kind.name} can't learn from these features: {reason}") from error
+    seconds = time.perf_counter() - began
+    stopped = any(issubclass(w.category, ConvergenceWarning) for w in told)
+    notes = ("it stopped before it had converged",) if stopped else ()
+    return dataclasses.replace(empty, model=model, strength=strength, seconds=seconds, notes=notes)
+
+
+def _forest(strength: float, n: int, seed: int) -> Any:
+    from sklearn.ensemble import RandomForestClassifier
+
+    return RandomForestClassifier(n_estimators=100, random_state=seed, n_jobs=_jobs(n))
+
+
+def _logistic(strength: float, n: int, seed: int) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=1 / (strength * n), max_iter=300, tol=1e-3)
+
+
+def _ridge(strength: float, n: int, seed: int) -> Any:
+    from sklearn.linear_model import RidgeClassifier
+
+    return RidgeClassifier(alpha=strength * n)
+
+
+def _svm(strength: float, n: int, seed: int) -> Any:
+    from sklearn.svm import LinearSVC
+
+    return LinearSVC(C=1 / (strength * n), dual="auto", tol=1e-3, max_iter=3000, random_state=seed)
+
+
+def _neighbours(strength: float, n: int, seed: int) -> Any:
+    from sklearn.neighbors import KNeighborsClassifier
+
+    return KNeighborsClassifier(min(n, int(strength)), algorithm="brute", n_jobs=1)
+
+
+def _boosting(strength: float, n: int, seed: int) -> Any:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    return HistGradientBoostingClassifier(
+        max_iter=100, early_stopping=False, max_features=0.2, random_state=seed
+    )
+
+
+def _imported(path: str) -> Callable[[float, int, int], Any]:
+    """How to make an estimator that an import path names."""
+    module, _, name = path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"The estimator {path!r} can't be imported: {error}. Write package.module:Class."
+        ) from error
+    if not (inspect.isclass(found) and hasattr(found, "fit") and hasattr(found, "predict")):
+        raise ConfigError(
+            f"{path!r} is no estimator: a class with fit and predict was expected. Found: "
+            f"{type(found).__name__}."
+        )
+
+    def make(strength: float, n: int, seed: int) -> Any:
+        try:
+            parameters = inspect.signature(found).parameters
+            return found(**({"random_state": seed} if "random_state" in parameters else {}))
+        except TypeError as error:
+            raise ConfigError(f"{path!r} can't be made without settings: {error}.") from error
+
+    return make
+
+
+def _jobs(n: int) -> int | None:
+    """Threads for the trees: for few images, starting them costs more than it saves."""
+    from bowerbird.machine import cores
+
+    return min(4, cores()) if n >= 300 else None
+
+
+_PENALTIES: Sequence[float] = [float(s) for s in np.logspace(1.0, -3.0, 9)]
+ESTIMATORS = {
+    kind.name: kind
+    for kind in (
+        Kind("random_forest", _forest, standardised=False, random=True),
+        Kind("logistic_regression", _logistic, tuple(_PENALTIES)),
+        Kind("ridge", _ridge, tuple(_PENALTIES)),
+        Kind("linear_svm", _svm, tuple(_PENALTIES)),
+        Kind("k_nearest_neighbours", _neighbours, (51, 21, 11, 5, 3, 1)),
+        Kind("gradient_boosting", _boosting, standardised=False, random=True),
+    )
+}
+"""The classifiers that have a name."""

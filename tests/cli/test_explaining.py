@@ -1,0 +1,84 @@
+"""`bowerbird explain` as people and scripts meet it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from drawing import draw_folder
+from zygote import Outcome, Zygote
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+TRAIN = [
+    "--model", "test_resnet", "--weights", "none", "--image-size", "64", "--method", "probe",
+    "--precision", "float32", "--workers", "1", "--offline",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[Zygote]:
+    with Zygote() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def trained(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    data = draw_folder(folder / "shapes", per_class=8, size=72)
+    outcome = zygote.run(["train", data, *TRAIN, "--out", "run"], folder=folder)
+    assert outcome.code == 0, outcome.stderr
+    return folder / "run"
+
+
+def explain(zygote: Zygote, trained: Path, *arguments: str | Path) -> Outcome:
+    return zygote.run(["explain", trained, *arguments], folder=trained.parent)
+
+
+def test_explain_says_where_everything_is(zygote: Zygote, trained: Path) -> None:
+    outcome = explain(zygote, trained, "--per-class", "1")
+    assert outcome.code == 0, outcome.stderr
+    assert outcome.stdout.startswith("Attribution(3 images, hirescam at layer4")
+    for line in outcome.stdout.splitlines()[1:-1]:
+        assert Path(line.split(maxsplit=1)[1]).exists(), line
+    assert outcome.stdout.splitlines()[-1].endswith("--check")
+
+
+def test_explain_for_machines(zygote: Zygote, trained: Path, tmp_path: Path) -> None:
+    out = tmp_path / "elsewhere"
+    outcome = explain(
+        zygote, trained, "--per-class", "1", "--method", "layercam", "--layer", "layer3",
+        "--target", "square", "--against", "circle", "--out", out, "--json",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.stderr
+    facts = json.loads(outcome.stdout)
+    assert facts["folder"] == str(out)
+    assert (facts["method"], facts["layer"], facts["places"]) == ("layercam", "layer3", [4, 4])
+    assert {(i["explained"], i["against"]) for i in facts["images"]} == {("square", "circle")}
+    assert (out / "maps.npz").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--layer", "layer5"], 1, "Did you mean layer"),
+        (["--layer", "fc"], 1, "no height and width"),
+        (["--method", "gradcan"], 2, "Did you mean gradcam"),
+        (["--target", "squares"], 2, "Did you mean square?"),
+        (["--against", "ellipse"], 2, "There is no class 'ellipse'"),
+        (["--per-class", "0"], 2, "At least one image"),
+        (["--choose", "best"], 2, "best"),
+        (["no-such-file.jpg"], 1, "file not found"),
+    ],
+)
+def test_mistakes_are_explained_in_a_sentence(
+    zygote: Zygote, trained: Path, arguments: list[str], code: int, words: str
+) -> None:
+    outcome = explain(zygote, trained, *arguments)
+    assert outcome.code == code, outcome.stderr
+    assert words in outcome.stderr
+    assert "Traceback" not in outcome.stderr
