@@ -25,10 +25,10 @@ from sklearn.metrics import average_precision_score
 from sklearn.model_selection import cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
-from bowerbird.audit import audit
-from bowerbird.audit.copies import copies
-from bowerbird.audit.labels import leave_one_out, second_opinion
-from bowerbird.audit.neighbours import projected, resemblance
+from bowerbird.auditing import audit
+from bowerbird.auditing.copies import copies
+from bowerbird.auditing.labels import leave_one_out, second_opinion
+from bowerbird.auditing.neighbours import projected, resemblance
 from bowerbird.config import NetworkConfig
 from bowerbird.data.checks import check
 from bowerbird.data.dataset import Dataset

@@ -14,7 +14,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bowerbird.audit.applying import Fixed, apply_fixes
+    from bowerbird.auditing import Audit, audit
+    from bowerbird.auditing.applying import Fixed, apply_fixes
     from bowerbird.config import (
         ExpandConfig,
         NetworkConfig,
@@ -50,19 +51,21 @@ if TYPE_CHECKING:
     from bowerbird.explanation.of_run import explain
     from bowerbird.explanation.results import Attribution
     from bowerbird.features import FeatureCache, Features, extract
-    from bowerbird.lab import probe
     from bowerbird.models.networks import Network, create_model
     from bowerbird.models.summary import ModelSummary, summarise
     from bowerbird.probing.results import Probe
+    from bowerbird.report.of_audit import write_audit
     from bowerbird.report.of_run import write_report
     from bowerbird.runs import Run, load_run
-    from bowerbird.splitting import CrossValidation, cross_validate
     from bowerbird.training.fit import fit, resume
     from bowerbird.training.rates import RateCurve, find_rate
     from bowerbird.workflow import demo, train
+    from bowerbird.workflow.probing import probe
+    from bowerbird.workflow.splitting import CrossValidation, cross_validate
 
 _HOMES = {
-    "audit.applying": ("Fixed", "apply_fixes"),
+    "auditing": ("Audit", "audit"),
+    "auditing.applying": ("Fixed", "apply_fixes"),
     "config": (
         "ExpandConfig",
         "NetworkConfig",
@@ -98,21 +101,23 @@ _HOMES = {
     "explanation.of_run": ("explain",),
     "explanation.results": ("Attribution",),
     "features": ("FeatureCache", "Features", "extract"),
-    "lab": ("probe",),
     "models.networks": ("Network", "create_model"),
     "models.summary": ("ModelSummary", "summarise"),
     "probing.results": ("Probe",),
+    "report.of_audit": ("write_audit",),
     "report.of_run": ("write_report",),
     "runs": ("Run", "load_run"),
     "training.fit": ("fit", "resume"),
     "training.rates": ("RateCurve", "find_rate"),
-    "splitting": ("CrossValidation", "cross_validate"),
+    "workflow.splitting": ("CrossValidation", "cross_validate"),
     "workflow": ("demo", "train"),
+    "workflow.probing": ("probe",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Attribution",
+    "Audit",
     "BowerbirdError",
     "CacheError",
     "ConfigError",
@@ -151,6 +156,7 @@ __all__ = [
     "WeightsError",
     "apply_fixes",
     "attribute",
+    "audit",
     "create_model",
     "cross_validate",
     "demo",
@@ -172,6 +178,7 @@ __all__ = [
     "split",
     "summarise",
     "train",
+    "write_audit",
     "write_report",
 ]
 

@@ -263,7 +263,7 @@ _ON_A_SHEET = 60
 
 def _draw_check(folder: Path, checked: Faithfulness) -> str:
     from bowerbird.plots import save
-    from bowerbird.plots.explanations import faithfulness
+    from bowerbird.plots.faithfulness import faithfulness
 
     save(faithfulness(checked), folder / "check.png")
     return "check.png"

@@ -62,6 +62,29 @@ def test_explain_for_machines(zygote: Zygote, trained: Path, tmp_path: Path) -> 
     assert (out / "maps.npz").is_file()
 
 
+def test_filters_and_feature_maps(zygote: Zygote, trained: Path, tmp_path: Path) -> None:
+    outcome = explain(
+        zygote, trained, "--filters", "1", "layer1.0.conv2", "--features", "layer2",
+        "--channel", "3", "0", "--out", tmp_path,
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.stderr
+    files = [Path(line) for line in outcome.stdout.splitlines()[:-1]]
+    assert [file.name for file in files] == [
+        "filters-conv1.0.png", "filters-layer1.0.conv2.png", "features-layer2.png",
+    ]  # fmt: skip
+    assert all(file.is_file() for file in files)
+
+
+def test_several_runs_side_by_side(zygote: Zygote, trained: Path, tmp_path: Path) -> None:
+    outcome = explain(zygote, trained, trained, "--per-class", "1", "--out", tmp_path)
+    assert outcome.code == 0, outcome.stderr
+    words, file = outcome.stdout.splitlines()
+    assert "share 100% of their heat" in words
+    assert Path(file).is_file()
+    outcome = explain(zygote, trained, trained, "--per-class", "1", "--out", tmp_path, "--json")
+    assert json.loads(outcome.stdout)["agreements"][0]["heat_in_common"] == pytest.approx(1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -73,6 +96,9 @@ def test_explain_for_machines(zygote: Zygote, trained: Path, tmp_path: Path) -> 
         (["--per-class", "0"], 2, "At least one image"),
         (["--choose", "best"], 2, "best"),
         (["no-such-file.jpg"], 1, "file not found"),
+        (["--filters", "fc"], 1, "Layers with filters to see: conv1"),
+        (["--features", "layer9"], 1, "Did you mean layer"),
+        (["--features", "layer1", "--channel", "999"], 2, "channel 999"),
     ],
 )
 def test_mistakes_are_explained_in_a_sentence(

@@ -7,11 +7,14 @@ import dataclasses
 import numpy as np
 import pytest
 
+from bowerbird.config import Preprocess
 from bowerbird.errors import DataError
+from bowerbird.explanation.agreement import compare
 from bowerbird.explanation.faithfulness import CENTRE, RANDOM, Faithfulness, Score
 from bowerbird.explanation.results import Attribution
 from bowerbird.plots import render
-from bowerbird.plots.explanations import explanation, explanation_sheet, faithfulness, overlay
+from bowerbird.plots.explanations import comparison_sheet, explanation, explanation_sheet, overlay
+from bowerbird.plots.faithfulness import faithfulness
 from plots.test_plots import assert_nothing_is_cut_off, words
 
 LONG = "a rather long name for a class of pictures, number"
@@ -108,3 +111,18 @@ def test_the_check_is_drawn_with_its_verdict() -> None:
     assert CENTRE in said
     assert "should" in said or "can be trusted" in said
     assert "0.13" in said
+
+
+def test_networks_side_by_side() -> None:
+    seen = Preprocess(input_size=(64, 64), crop_pct=1.0)
+    one = attribution()
+    other = dataclasses.replace(one, maps=one.maps[::-1].copy())
+    found = compare((LONG, "b"), (one, other), (seen, seen))
+    figure = comparison_sheet(found, [0, 1, 2], lambda n, path: PICTURE if n else None)
+    assert_nothing_is_cut_off(figure)
+    said = words(figure)
+    assert "heat in common" in said
+    assert "empty map" in said
+    assert "class unknown" in said
+    with pytest.raises(DataError, match="no index"):
+        comparison_sheet(found, [], lambda n, path: PICTURE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bowerbird.audit.results import LearningCurve
+from bowerbird.auditing.results import LearningCurve
 from bowerbird.plots import learning_curve, render
 
 MEASURED = ((50, 100, 200), (0.7, 0.8, 0.85), (0.6, 0.75, 0.82), (0.8, 0.85, 0.88))

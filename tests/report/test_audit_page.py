@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from bowerbird.audit.applying import apply
-from bowerbird.audit.results import Audit, Case, Finding, in_order
+from bowerbird.auditing.applying import apply
+from bowerbird.auditing.results import Audit, Case, Finding, in_order
 from bowerbird.config import ReadConfig
 from bowerbird.data.sources import read_images
 from bowerbird.report.of_audit import write_audit

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from bowerbird.audit.results import (
+from bowerbird.auditing.results import (
     KINDS,
     Audit,
     Case,

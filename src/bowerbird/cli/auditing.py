@@ -10,7 +10,7 @@ from bowerbird.cli.app import Flat, Json, app, print_json
 from bowerbird.config import NetworkConfig, ReadConfig
 
 if TYPE_CHECKING:
-    from bowerbird.audit.results import Audit
+    from bowerbird.auditing.results import Audit
 
 __all__ = ["apply", "audit"]
 
@@ -41,7 +41,7 @@ def audit(
     as_json
         Print the result as JSON.
     """
-    from bowerbird.auditing import audit_data
+    from bowerbird.workflow.auditing import audit_data
 
     found = audit_data(
         data, read or ReadConfig(), network or NetworkConfig(), out, thorough=thorough, seed=seed
@@ -89,7 +89,7 @@ def apply(
     as_json
         Print the result as JSON.
     """
-    from bowerbird.audit.applying import apply as go
+    from bowerbird.auditing.applying import apply as go
 
     fixed, manifest, folder = go(
         data,

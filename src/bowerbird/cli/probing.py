@@ -55,8 +55,8 @@ def probe(
     as_json
         Print the result as JSON.
     """
-    from bowerbird.lab import folder_of
-    from bowerbird.lab import probe as go
+    from bowerbird.workflow.probing import folder_of
+    from bowerbird.workflow.probing import probe as go
 
     folder = out or folder_of(source)
     found = go(

@@ -10,7 +10,7 @@ from bowerbird.cli.app import Flat, Json, SplitOptions, app, print_json, recipe_
 from bowerbird.config import ReadConfig
 
 if TYPE_CHECKING:
-    from bowerbird.splitting import CrossValidation
+    from bowerbird.workflow.splitting import CrossValidation
 
 __all__ = ["print_folds", "split"]
 
@@ -39,7 +39,7 @@ def split(
     as_json
         Print the result as JSON.
     """
-    from bowerbird.splitting import write_split
+    from bowerbird.workflow.splitting import write_split
 
     _, found = write_split(recipe_of(data, config, {"read": read, "split": settings}), out)
     if as_json:

@@ -14,7 +14,7 @@ Decisions:
   has said that they belong to it.
 - People edit manifests: a mistake is named with its line.
 
-What changes come from is in `audit.fixes`; the manifest of a run is in `manifest`.
+What changes come from is in `auditing.fixes`; the manifest of a run is in `manifest`.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ Decisions:
   nothing is decoded twice.
 - A picture of one flat colour has no print.
 
-Crops and small rotations move all frequencies; features find them: see `audit.copies`.
+Crops and small rotations move all frequencies; features find them: see `auditing.copies`.
 """
 
 from __future__ import annotations

@@ -43,8 +43,8 @@ __all__ = [
     "Choice",
     "check_maps",
     "explain",
-    "picture",
     "explain_together",
+    "picture",
     "run_features",
 ]
 

@@ -1,4 +1,4 @@
-"""Where a network looks: heat over pictures, and whether the maps can be trusted.
+"""Where a network looks: heat over pictures, one network's or several side by side.
 
 Decisions:
 - Heat lies over a grey copy of the picture: the picture's own colours can't be taken for it.
@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from bowerbird.errors import DataError
 from bowerbird.explanation.agreement import Comparison
-from bowerbird.explanation.faithfulness import CENTRE, Faithfulness
 from bowerbird.explanation.results import Attribution
 from bowerbird.plots.style import (
     BLUE,
@@ -30,7 +29,6 @@ from bowerbird.plots.style import (
     INK,
     LINE,
     MUTED,
-    ORANGE,
     new_figure,
     shortened,
     style,
@@ -40,7 +38,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["comparison_sheet", "explanation", "explanation_sheet", "faithfulness", "overlay"]
+__all__ = ["comparison_sheet", "explanation", "explanation_sheet", "overlay"]
 
 Pixels = NDArray[np.uint8]
 Load = Callable[[str], Pixels | None]
@@ -137,7 +135,7 @@ def comparison_sheet(found: Comparison, indices: Sequence[int], load: LoadFor) -
     if len(indices) == 0:
         raise DataError("There is no picture to show: no index was given.")
     tall = max(part.size[0] / part.size[1] for part in found.found)
-    columns, pitch = len(found.found) + 1, tall + 0.4
+    columns, pitch = len(found.found) + 1, tall + 0.32
     lines = found.sentences()
     with style():
         above = 0.62 + 0.17 * len(lines)
@@ -151,65 +149,6 @@ def comparison_sheet(found: Comparison, indices: Sequence[int], load: LoadFor) -
         axes.axis("off")
         _compared_head(figure, axes, found, lines)
     return figure
-
-
-def faithfulness(checked: Faithfulness) -> Figure:
-    """Insertion and deletion of a method beside maps that know nothing, and a table."""
-    names = list(checked.scores)
-    colours = dict(zip(names, (BLUE, ORANGE, MUTED), strict=True))
-    with style():
-        figure = new_figure(9.2, 4.6)
-        top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=(3, 1.5)).ravel()
-        panels = top.subplots(1, 2, sharey=True)
-        for axes, kind in zip(panels, ("deletion", "insertion"), strict=True):
-            for name in names:
-                curves = getattr(checked.scores[name], kind)
-                way = np.linspace(0, 100, curves.shape[1])
-                marker = "o" if name == checked.method else ("s" if name == CENTRE else "^")
-                axes.plot(
-                    way, curves.mean(0), color=colours[name], marker=marker, ms=3.5, label=name
-                )
-            axes.set(ylim=(-0.02, 1.02), xlabel=_ALONG[kind], title=kind.capitalize())
-            axes.grid(axis="y")
-        panels[0].set_ylabel("probability of the class")
-        panels[1].legend(loc="lower right", fontsize=8)
-        _figures(bottom, checked)
-    return figure
-
-
-_ALONG = {
-    "deletion": "% of the pixels blurred, hottest first",
-    "insertion": "% of the pixels shown, hottest first",
-}
-_COLUMNS = {
-    "insertion_minus_deletion": "insertion − deletion",
-    "insertion": "insertion",
-    "deletion": "deletion",
-    "road": "ROAD",
-    "average_drop": "average drop",
-    "increase": "increase",
-}
-
-
-def _figures(figure: Any, checked: Faithfulness) -> None:
-    """Means as a table, the verdict below it."""
-    axes = figure.subplots()
-    axes.axis("off")
-    axes.set(xlim=(0, 1), ylim=(0, 1))
-    places = np.linspace(0.36, 0.98, len(_COLUMNS))
-    for x, title in zip(places, _COLUMNS.values(), strict=True):
-        axes.text(x, 0.98, title, ha="right", va="top", fontsize=8, color=MUTED)
-    for row, (name, score) in enumerate(checked.scores.items()):
-        y = 0.76 - 0.2 * row
-        axes.text(0, y, name, va="top", fontsize=8.5, color=INK)
-        for x, key in zip(places, _COLUMNS, strict=True):
-            axes.text(x, y, f"{score.to_dict()[key]:.3f}", ha="right", va="top", fontsize=8.5)
-    alike = "none: all empty" if checked.correlation is None else f"{checked.correlation:.2f}"
-    word, colour = ("✓ can be trusted here", _RIGHT) if checked.trusted else (
-        "✗ should not be trusted here", _WRONG)  # fmt: skip
-    words = f"{len(checked)} images · rank correlation with random weights: {alike}"
-    axes.text(0, 0.06, word, va="bottom", fontsize=9, weight="bold", color=colour)
-    axes.text(1, 0.06, words, va="bottom", ha="right", fontsize=8.5, color=MUTED)
 
 
 def _compared_row(axes: Axes, found: Comparison, index: int, load: LoadFor, y: float) -> None:
@@ -228,10 +167,11 @@ def _compared_row(axes: Axes, found: Comparison, index: int, load: LoadFor, y: f
         else:
             heat = part.heat(index, (picture.shape[0], picture.shape[1]))
             axes.imshow(overlay(picture, heat), extent=extent)
+            if part.empty[index]:
+                _say_empty(axes, column + side / 2, y + side * ratio / 2)
         below = y + side * ratio + 0.03
         if column:
             said, colour = _verdict(part, index, 18)
-            said += " · empty map" if part.empty[index] else ""
             axes.text(column, below, said, fontsize=8, weight="bold", color=colour, **line)
     truth = int(first.truth[index])
     words = shortened(first.classes[truth], 22) if truth >= 0 else "class unknown"
@@ -287,14 +227,16 @@ def _pair(
         heat = found.heat(index, (small.shape[0], small.shape[1]))
         axes.imshow(overlay(small, heat), extent=second)
         if found.empty[index]:
-            axes.text(
-                x + 1.5, y + ratio / 2, "empty map", ha="center", va="center", fontsize=8,
-                color=INK, bbox={"facecolor": "white", "edgecolor": LINE, "pad": 3},
-            )  # fmt: skip
+            _say_empty(axes, x + 1.5, y + ratio / 2)
     said, colour = _verdict(found, index, 30)
     line: dict[str, Any] = {"ha": "left", "va": "top"}
     axes.text(x, y + ratio + 0.04, said, fontsize=8, weight="bold", color=colour, **line)
     axes.text(x, y + ratio + 0.17, _small_print(found, index), fontsize=7, color=MUTED, **line)
+
+
+def _say_empty(axes: Axes, x: float, y: float) -> None:
+    box = {"facecolor": "white", "edgecolor": LINE, "pad": 3}
+    axes.text(x, y, "empty map", ha="center", va="center", fontsize=8, color=INK, bbox=box)
 
 
 def _head(figure: Figure, y: float, height: float, title: str, how: str) -> None:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from bowerbird.audit.results import LearningCurve
+    from bowerbird.auditing.results import LearningCurve
 
 __all__ = ["learning_curve"]
 

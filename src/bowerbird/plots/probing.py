@@ -93,15 +93,15 @@ def stages_compared(probe: Probe) -> Figure:
         base = probe.scores[0].evaluations[splits[-1]].majority_baseline
         axes.axhline(base, color=MUTED, lw=1, ls=":")
         axes.annotate(
-            "always the commonest class", (0, base), (2, 3), textcoords="offset points",
-            fontsize=7.5, color=MUTED, ha="left",
+            "always the commonest class", (len(stages) - 1, base), (0, 3),
+            textcoords="offset points", fontsize=7.5, color=MUTED, ha="right",
         )  # fmt: skip
         names = [f"{shortened(s.name, 18)}\n{s.features:,}" for s in stages]
         axes.set_xticks(range(len(stages)), names, fontsize=8)
         axes.yaxis.set_major_formatter(percent)
         axes.set(title="Where the classes come apart", xlabel="stage and its number of features")
         axes.grid(axis="y")
-        axes.legend(loc="lower right", fontsize=8)
+        axes.legend(loc="upper left", fontsize=8)
     return figure
 
 
@@ -206,7 +206,7 @@ def _matrix(
         axes.tick_params(length=0)
         if k <= 20:
             for (i, j), value in np.ndenumerate(values):
-                colour = "white" if abs(value) > 0.55 else INK
+                colour = "white" if abs(value) > 0.5 else INK
                 text = f"{value:.2f}" if k <= 12 else f"{100 * value:.0f}"
                 axes.text(j, i, text, ha="center", va="center", fontsize=size - 1, color=colour)
         axes.set_title(title)

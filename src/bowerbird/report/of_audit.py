@@ -3,7 +3,7 @@
 Decisions:
 - The page is one file that loads and sends nothing; a policy in it says so to the browser.
   Unlike a run's report it has a script: a person decides on it, and saves ``fixes.csv``,
-  which `audit.fixes` applies.
+  which `auditing.fixes` applies.
 - What was found stands on top, a sentence per kind; then what concerns the data as a whole,
   then the findings. Whatever comes from the data is escaped.
 - Nothing is written among the images.
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from bowerbird import storage
-from bowerbird.audit.results import KINDS, Audit, Case, Finding, LearningCurve
+from bowerbird.auditing.results import KINDS, Audit, Case, Finding, LearningCurve
 from bowerbird.data.dataset import SPLITS
 from bowerbird.errors import RunError
 from bowerbird.report.content import many, percent
@@ -75,7 +75,7 @@ def write_audit(audit: Audit, folder: Path) -> None:
 def found_words(audit: Audit) -> list[tuple[str, str]]:
     """A sentence for each kind of which something was found: its name, and how much.
 
-    >>> from bowerbird.audit.results import Case, Finding
+    >>> from bowerbird.auditing.results import Case, Finding
     >>> leak = Finding("leak", "same bytes", 1.0, (Case("a.png"), Case("b.png")))
     >>> found_words(Audit(Path("/x"), ("a",), {"all": {"a": 2}}, (leak,)))
     [('leak', '1 picture lies in more than one split (2 files)')]

@@ -20,7 +20,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from bowerbird.audit.results import KINDS, Audit, Case, Finding
+from bowerbird.auditing.results import KINDS, Audit, Case, Finding
 from bowerbird.data.images import decode
 from bowerbird.errors import ImageError
 from bowerbird.machine import cores

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from data.remote.test_archives import FILES, contents, tarred, zipped
 
 from bowerbird import storage
 from bowerbird.data.remote import download as http
@@ -21,6 +20,7 @@ from bowerbird.data.remote.downloads import clear_downloads, downloads
 from bowerbird.data.remote.fetch import fetch, found_again, is_link, name_of
 from bowerbird.data.sources import read_images
 from bowerbird.errors import CacheError, DataError
+from data.remote.test_archives import FILES, contents, tarred, zipped
 from data.web import Web, served
 
 ZIP = zipped({f"set/{name}": data for name, data in FILES.items()})

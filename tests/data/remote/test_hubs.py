@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from data.remote.test_archives import FILES, contents, zipped
 
 from bowerbird.data.remote.downloads import downloads
 from bowerbird.data.remote.fetch import fetch
 from bowerbird.data.remote.hubs import Repository, drive_id, repository
 from bowerbird.data.sources import read_images
 from bowerbird.errors import DataError, MissingExtraError
+from data.remote.test_archives import FILES, contents, zipped
 from data.web import Web, served
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

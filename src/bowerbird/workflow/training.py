@@ -1,0 +1,200 @@
+"""From a recipe to a reported run; each step is a public verb of a lower room.
+
+`train` goes all the way; `finish` is its second half, which `resume` needs, too. Nothing is
+decided here but the order.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bowerbird import machine, progress, storage
+from bowerbird.config import Recipe, TrainConfig
+from bowerbird.data.dataset import Dataset
+from bowerbird.data.splitting.splits import Split
+from bowerbird.errors import ConfigError, Interrupted
+from bowerbird.evaluation.results import Evaluation
+from bowerbird.runs import Run, check_free, load_run
+
+if TYPE_CHECKING:
+    from bowerbird.training.rates import RateCurve
+
+from bowerbird.workflow.reading import read_and_split
+
+__all__ = ["find_rate", "finish", "resume", "train"]
+
+
+def train(recipe: Recipe, out: Path | None = None) -> tuple[Run, dict[str, Evaluation]]:
+    """Read, split, train, evaluate and report.
+
+    Args:
+        recipe: every setting; `recipe.data` names the images.
+        out: folder of the run; by default a new one in ``runs/``.
+
+    Returns:
+        The run, and its evaluations on validation and test.
+
+    Raises:
+        ConfigError: the recipe names no data.
+        BowerbirdError: anything that a person can mend; see `errors`.
+    """
+    began = time.monotonic()
+    if machine.is_first_process():  # the others may come when it has made the folder
+        check_free(out)
+    _tell_unused(recipe.train)
+    _leaves_a_score(recipe)
+    dataset, parts, resolved = read_and_split(recipe)
+    reading = time.monotonic() - began
+    _load_all()
+    from bowerbird.training import fit, processes
+
+    run = fit(None, dataset, parts, out=out, recipe=resolved)
+
+    def conclude() -> dict[str, Evaluation]:
+        run.note_environment({"seconds_reading": round(reading, 1)})
+        return finish(run)
+
+    return run, processes.from_main(conclude)
+
+
+def resume(run: Run) -> tuple[Run, dict[str, Evaluation]]:
+    """Go on with an interrupted run to its report."""
+    _load_all()
+    from bowerbird.training import processes
+    from bowerbird.training import resume as go_on
+
+    with run.resumable():
+        run = go_on(run)
+    return run, processes.from_main(lambda: finish(run))
+
+
+def finish(run: Run) -> dict[str, Evaluation]:
+    """Evaluate a trained run on validation and test, and write figures and report.
+
+    Raises:
+        Interrupted: stopped on request; the message says how to go on.
+        RunError: the disk is full; the message says how to go on.
+    """
+    from bowerbird.training.interrupts import listening
+
+    try:
+        with listening(), run.resumable():
+            run.tidy()
+            return _finish(load_run(run.path))  # training has written into its settings
+    except KeyboardInterrupt as error:
+        raise Interrupted(
+            "Stopped; the trained model is saved. For its scores and its report: "
+            f"bowerbird resume {run.path}"
+        ) from error
+
+
+def find_rate(recipe: Recipe, figure: Path) -> RateCurve:
+    """Look for a good learning rate on the training images, and draw what was seen.
+
+    Args:
+        recipe: every setting; `recipe.data` names the images.
+        figure: file of the drawing; an older one is replaced.
+
+    Raises:
+        ConfigError: the recipe names no data.
+        BowerbirdError: anything that a person can mend; see `errors`.
+    """
+    dataset, parts, resolved = read_and_split(recipe)
+    _load_all()
+    from bowerbird import plots
+    from bowerbird.models.networks import from_config
+    from bowerbird.plots.rates import rate_curve
+    from bowerbird.training.rates import find_rate as look
+
+    network = from_config(resolved.network, len(dataset.classes), resolved.train.seed)
+    found = look(network, dataset, parts, resolved.train)
+    storage.make_folder(figure.absolute().parent)
+    plots.save(rate_curve(found), figure)
+    return found
+
+
+def _finish(run: Run) -> dict[str, Evaluation]:
+    from bowerbird.evaluation.looks import looks_at, scored_splits
+    from bowerbird.evaluation.predict import Predictor, evaluation_of
+    from bowerbird.report.of_run import write_report
+
+    dataset, parts = run.manifest()
+    on = scored_splits(run, parts)
+    _note_doubts(run, dataset, parts)
+    began = time.monotonic()
+    predicted = all((run.path / f"predictions_{name}.csv").is_file() for name in on)
+    predictor = None if predicted else Predictor(run)
+    evaluations = {name: evaluation_of(run, name, predictor) for name in on}
+    if not predicted:
+        run.note_environment({"seconds_evaluation": round(time.monotonic() - began, 1)})
+    write_report(run, evaluations=evaluations)
+    if looks := looks_at(run, parts):
+        progress.say(looks.sentence.replace("RUN", str(run.path)))
+    return evaluations
+
+
+def _note_doubts(run: Run, dataset: Dataset, parts: Split) -> None:
+    """Find suspect labels with the probe's features, once; without a probe there are none."""
+    file = run.path / "doubts.json"
+    if file.is_file() or not any(row["phase"] == "probe" for row in run.history()):
+        return
+    from bowerbird.auditing.doubts import suspect_labels
+    from bowerbird.features.extraction import Extractor, chosen_device
+
+    settings, measured = run.recipe.train, run.environment().get("forward_precision", "auto")
+    extractor = Extractor(
+        run.initial_network(), precision=measured, device=chosen_device(settings.device)
+    )
+    found = suspect_labels(extractor, dataset, parts, workers=settings.workers)
+    storage.write_json(file, {"suspects": found})
+    if found:
+        progress.say(
+            f"Suspect labels: {len(found)}, e.g. {next(iter(found))}. "
+            f"To look at them: bowerbird audit {run.recipe.data}"
+        )
+
+
+def _load_all() -> None:
+    """Import what training and reporting need, and take it for lasting."""
+    machine.load(
+        "bowerbird.training", "timm", "scipy.optimize", "bowerbird.report.of_run", "jinja2",
+        "matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg",
+    )  # fmt: skip
+
+
+def _leaves_a_score(recipe: Recipe) -> None:
+    if recipe.split.lock_test and recipe.train.refit:
+        raise ConfigError(
+            "--lock-test and --refit leave no score to report: a refit learns from the validation "
+            "images, and the test images stay locked. Leave one of them out."
+        )
+
+
+def _tell_unused(settings: TrainConfig) -> None:
+    """Say which settings have no effect, rather than ignore them in silence."""
+    idle: set[str] = set()
+    if settings.method == "probe":
+        idle |= _OF_FINETUNING
+    if settings.method != "gradual":
+        idle.add("unfreeze_factor")
+    if settings.optimizer.lower() in ("adam", "adamw"):
+        idle.add("momentum")
+    if settings.schedule not in ("step", "plateau"):
+        idle |= {"decay_epochs", "decay_rate"}
+    changed = settings.model_dump(exclude_defaults=True)
+    unused = [name.replace("_", "-") for name in changed if name in idle]
+    if unused:
+        words = f"--method {settings.method}" if settings.method == "probe" else "these settings"
+        progress.say(f"Without effect with {words}: --{', --'.join(unused)}.")
+
+
+_OF_FINETUNING = frozenset(
+    (
+        "budget", "epochs", "freeze_until", "freeze", "batch_norm", "head_start", "batch_size",
+        "accumulate", "optimizer", "learning_rate", "layer_decay", "weight_decay", "schedule",
+        "warmup", "clip_norm", "ema", "soup", "label_smoothing", "mixup", "cutmix", "augment",
+        "patience",
+    )
+)  # fmt: skip
