@@ -21,6 +21,7 @@ COMMANDS = (
     "expand",
     "find-rate",
     "resume",
+    "audit",
     "apply",
     "evaluate",
     "predict",

@@ -55,6 +55,11 @@ def test_figures_sheets_and_maps_are_written(run: Path) -> None:
     assert facts["files"] == list(done.files)
     assert facts["images"][0]["class"] == "a circle"
     assert not list(run.rglob(".part-*"))
+    page = (done.folder / "explanations.html").read_text()
+    assert page.count("data:image/jpeg;base64,") == 2
+    assert "a circle" in page
+    assert "wasn’t measured" in page
+    assert "http:" not in page.replace("http-equiv", "")
 
 
 def test_what_an_earlier_explanation_wrote_goes_and_nothing_else(run: Path, tmp_path: Path) -> None:
@@ -80,6 +85,7 @@ def test_a_check_is_drawn_and_listed(run: Path, tmp_path: Path) -> None:
     done = explain(run, per_class=1, check=True, out=tmp_path)
     assert done.checked is not None
     assert "check.png" in done.files
+    assert done.checked.verdict.split("(")[0] in (tmp_path / "explanations.html").read_text()
     facts = json.loads((tmp_path / "explanation.json").read_text())
     assert facts["check"]["verdict"] == done.checked.verdict
     assert set(facts["check"]["scores"]) == {

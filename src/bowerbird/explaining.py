@@ -97,6 +97,7 @@ def explain(
         seed = how.get("seed", 0)
         checked = of_run.check_maps(opened, found, own=bool(images), seed=seed, **asked)
         files.append(_draw_check(folder, checked))
+    files.append(_write_page(opened, folder, found, files, checked))
     explained = Explained(folder, found, checked, tuple(files))
     storage.write_json(folder / _LIST, explained.to_dict())
     _remove(folder, [name for name in earlier if name not in files])
@@ -267,6 +268,25 @@ def _draw_check(folder: Path, checked: Faithfulness) -> str:
 
     save(faithfulness(checked), folder / "check.png")
     return "check.png"
+
+
+def _write_page(
+    run: Run,
+    folder: Path,
+    found: Attribution,
+    files: Sequence[str],
+    checked: Faithfulness | None,
+) -> str:
+    """``explanations.html``: all sheets in one file."""
+    from bowerbird.report.of_explanation import write_explanations
+
+    drawn = [name for name in files if name.startswith("sheet-")]
+    numbers = [int(name.split("-")[1]) for name in drawn]
+    sheets = {found.classes[n]: folder / name for n, name in zip(numbers, drawn, strict=True)}
+    check = folder / "check.png" if checked else None
+    page = folder / "explanations.html"
+    write_explanations(page, run.path.name, found, sheets, checked, check)
+    return page.name
 
 
 def _listed(folder: Path) -> list[str]:

@@ -36,7 +36,7 @@ def trained(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def explain(zygote: Zygote, trained: Path, *arguments: str | Path) -> Outcome:
-    return zygote.run(["explain", trained, *arguments], folder=trained.parent)
+    return zygote.run(["explain", trained, *arguments], folder=trained.parent, report=True)
 
 
 def test_explain_says_where_everything_is(zygote: Zygote, trained: Path) -> None:

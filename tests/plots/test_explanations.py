@@ -13,7 +13,13 @@ from bowerbird.explanation.agreement import compare
 from bowerbird.explanation.faithfulness import CENTRE, RANDOM, Faithfulness, Score
 from bowerbird.explanation.results import Attribution
 from bowerbird.plots import render
-from bowerbird.plots.explanations import comparison_sheet, explanation, explanation_sheet, overlay
+from bowerbird.plots.explanations import (
+    _heat,
+    comparison_sheet,
+    explanation,
+    explanation_sheet,
+    overlay,
+)
 from bowerbird.plots.faithfulness import faithfulness
 from plots.test_plots import assert_nothing_is_cut_off, words
 
@@ -126,3 +132,15 @@ def test_networks_side_by_side() -> None:
     assert "class unknown" in said
     with pytest.raises(DataError, match="no index"):
         comparison_sheet(found, [], lambda n, path: PICTURE)
+
+
+def test_single_pixels_are_drawn_so_that_they_are_seen() -> None:
+    maps = np.random.default_rng(0).normal(size=(1, 64, 64)).astype(np.float32)
+    maps[0, 20, 20] = 1000
+    found = dataclasses.replace(attribution(1), maps=maps)
+    heat = _heat(found, 0, PICTURE)
+    assert heat.shape == (64, 64)
+    assert heat.max() == 1
+    assert 0.05 < heat.mean() < 0.6
+    plain = dataclasses.replace(found, method="occlusion")
+    assert _heat(plain, 0, PICTURE).mean() < 0.01

@@ -42,6 +42,7 @@ STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 _BIAS = 0.3
 _CHUNK = 4096
+_KEPT_VALUES = 64_000_000  # 512 MB
 _MOSTLY = 1.5
 
 Floats = npt.NDArray[np.float64]
@@ -229,9 +230,9 @@ class _Spectrum:
         if few:  # the eigenvectors of the inputs follow from those of the images
             chosen = self._inputs(slice(None)).T @ chosen / np.sqrt(self._squares)
         self._vectors = chosen / np.sqrt(self._squares)
-        self._projected = sum(
-            (self._inputs(rows) @ self._vectors).T @ self.wanted(rows) for rows in self._chunks()
-        )
+        fits = len(targets) * len(self._squares) <= _KEPT_VALUES
+        self._kept = [self._inputs(rows) @ self._vectors for rows in self._chunks()] if fits else []
+        self._projected = sum(u.T @ self.wanted(rows) for rows, u in self._parts())
 
     def wanted(self, rows: Any) -> Floats:
         """1 for the given class, -1 for the others [rows, K]."""
@@ -244,8 +245,7 @@ class _Spectrum:
         """Scores of each image from all others, chunk by chunk."""
         shrunk = self._squares / (self._squares + strength)
         weights = shrunk[:, None] * self._projected
-        for rows in self._chunks():
-            u = self._inputs(rows) @ self._vectors
+        for rows, u in self._parts():
             own = ((u * u) @ shrunk)[:, None]
             yield rows, (u @ weights - own * self.wanted(rows)) / (1 - own)
 
@@ -272,6 +272,11 @@ class _Spectrum:
             x = self._inputs(rows)
             gram += x.T @ x
         return gram
+
+    def _parts(self) -> Iterator[tuple[slice, Floats]]:
+        """The images in the eigenvectors, chunk by chunk; computed anew where they don't fit."""
+        for number, rows in enumerate(self._chunks()):
+            yield rows, self._kept[number] if self._kept else self._inputs(rows) @ self._vectors
 
     def _chunks(self) -> Iterator[slice]:
         for start in range(0, len(self._targets), _CHUNK):

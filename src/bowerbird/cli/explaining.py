@@ -142,9 +142,7 @@ def _print(done: Explained, run: Path) -> None:
     print(done.found)
     if done.checked:
         print(done.checked.verdict)
-    for name in done.files:
-        if name.startswith("sheet-"):
-            print(f"Sheet:  {done.folder / name}")
+    print(f"Page:   {done.folder / 'explanations.html'}")
     print(f"Each:   {done.folder / 'images'}")
     print(f"Maps:   {done.folder / 'maps.npz'}")
     if not done.checked:

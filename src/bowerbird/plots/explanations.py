@@ -7,11 +7,14 @@ Decisions:
 - The bar is drawn with the same opacity over the same grey. 1 is the hottest place of that
   map: two pictures' heat can't be compared.
 - A map in which nothing speaks for the class is written as that, not drawn.
+- Integrated gradients are drawn in squares of a 56th of the side, and what lies above their 99.5th
+  percentile as if it lay there: single pixels would not be seen.
 - What is shown is what the network sees: the crop, not the whole file.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +24,7 @@ from numpy.typing import NDArray
 
 from bowerbird.errors import DataError
 from bowerbird.explanation.agreement import Comparison
-from bowerbird.explanation.results import Attribution
+from bowerbird.explanation.results import Attribution, enlarged
 from bowerbird.plots.style import (
     BLUE,
     EMPTY,
@@ -44,7 +47,7 @@ Pixels = NDArray[np.uint8]
 Load = Callable[[str], Pixels | None]
 LoadFor = Callable[[int, str], Pixels | None]
 
-_OPAQUE = 0.65
+_OPAQUE, _SQUARES = 0.65, 56
 _RIGHT, _WRONG = "#00795A", "#B34700"
 
 
@@ -115,7 +118,7 @@ def explanation_sheet(
         for place, index in enumerate(indices):
             x, y = 2.06 * (place % columns), place // columns * tall
             _pair(axes, found, index, load(found.paths[index]), (x, y, ratio))
-        axes.set(xlim=(-0.03, 2.06 * columns), ylim=(tall * rows, 0), aspect="equal")
+        axes.set(xlim=(-0.03, 2.06 * columns), ylim=(tall * rows, 0), aspect="equal", anchor="NW")
         axes.axis("off")
         _head(figure, 1 - share / 2, share, title, _how(found))
     return figure
@@ -136,10 +139,11 @@ def comparison_sheet(found: Comparison, indices: Sequence[int], load: LoadFor) -
         raise DataError("There is no picture to show: no index was given.")
     tall = max(part.size[0] / part.size[1] for part in found.found)
     columns, pitch = len(found.found) + 1, tall + 0.32
+    found = dataclasses.replace(found, names=tuple(shortened(n, 20) for n in found.names))
     lines = found.sentences()
     with style():
         above = 0.62 + 0.17 * len(lines)
-        figure = new_figure(max(1.9 * columns, 5.6), 1.9 * pitch * len(indices) + above)
+        figure = new_figure(max(1.9 * columns, 6.4), 1.9 * pitch * len(indices) + above)
         figure.set_layout_engine("none")
         share = above / figure.get_figheight()
         axes = figure.add_axes((0.005, 0, 0.99, 1 - share))
@@ -165,7 +169,7 @@ def _compared_row(axes: Axes, found: Comparison, index: int, load: LoadFor, y: f
         elif column == 0:
             axes.imshow(picture, extent=extent)
         else:
-            heat = part.heat(index, (picture.shape[0], picture.shape[1]))
+            heat = _heat(part, index, picture)
             axes.imshow(overlay(picture, heat), extent=extent)
             if part.empty[index]:
                 _say_empty(axes, column + side / 2, y + side * ratio / 2)
@@ -224,7 +228,7 @@ def _pair(
     else:
         small = picture[::2, ::2] if min(picture.shape[:2]) >= 400 else picture
         axes.imshow(small, extent=first)
-        heat = found.heat(index, (small.shape[0], small.shape[1]))
+        heat = _heat(found, index, small)
         axes.imshow(overlay(small, heat), extent=second)
         if found.empty[index]:
             _say_empty(axes, x + 1.5, y + ratio / 2)
@@ -276,7 +280,7 @@ def _show_heat(axes: Axes, found: Attribution, index: int, picture: Pixels | Non
     if picture is None:
         _show(axes, None, _name(found, index))
         return
-    heat = found.heat(index, (picture.shape[0], picture.shape[1]))
+    heat = _heat(found, index, picture)
     _show(axes, overlay(picture, heat), "")
     if found.empty[index]:
         axes.text(
@@ -355,6 +359,20 @@ def _at(found: Attribution) -> str:
 
 def _name(found: Attribution, index: int) -> str:
     return shortened(Path(found.paths[index]).name, 30) if found.paths else f"image {index + 1}"
+
+
+def _heat(found: Attribution, index: int, picture: Pixels) -> NDArray[np.float32]:
+    """Heat at a picture's size. Single pixels, which no eye would see, are drawn as squares."""
+    size = (picture.shape[0], picture.shape[1])
+    if found.method != "integrated-gradients":
+        return found.heat(index, size)
+    positive = np.maximum(found.maps[index], 0)
+    step = max(1, min(positive.shape) // _SQUARES)
+    height, width = (side // step for side in positive.shape)
+    cut = positive[: height * step, : width * step].reshape(height, step, width, step)
+    squares = cut.mean((1, 3))
+    most = float(np.percentile(squares, 99.5)) or float(squares.max()) or 1.0
+    return np.clip(enlarged(squares / np.float32(most), size), 0, 1)
 
 
 def _opacity(heat: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -101,7 +101,7 @@ def stages_compared(probe: Probe) -> Figure:
         axes.yaxis.set_major_formatter(percent)
         axes.set(title="Where the classes come apart", xlabel="stage and its number of features")
         axes.grid(axis="y")
-        axes.legend(loc="upper left", fontsize=8)
+        figure.legend(loc="outside right upper", fontsize=8)
     return figure
 
 
@@ -112,6 +112,7 @@ def image_map(probe: Probe) -> Figure:
     named = np.argsort(-counts, kind="stable")[: len(_COLOURS)]
     named = np.sort(named[counts[named] > 0])
     small = 14 if len(table) < 3000 else 5
+    large = 14 if len(table) < 3000 else 8
     with style():
         figure = new_figure(7.2, 5.6)
         axes = figure.subplots()
@@ -124,7 +125,7 @@ def image_map(probe: Probe) -> Figure:
         for place, index in enumerate(named):
             x, y = plane.places[table.targets == index].T
             axes.scatter(
-                x, y, s=small, color=_COLOURS[place], marker=_MARKS[place], lw=0, alpha=0.65,
+                x, y, s=large, color=_COLOURS[place], marker=_MARKS[place], lw=0, alpha=0.65,
                 label=shortened(table.classes[index], 24),
             )  # fmt: skip
         axes.set_xticks([])

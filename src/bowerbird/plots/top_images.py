@@ -64,7 +64,7 @@ def top_sheet(
         figure.set_layout_engine("none")
         axes = figure.add_axes((0.005, 0, 0.99, 1))
         name = shortened(probe.table.classes[target], 40)
-        axes.text(0, 0.17, f"{name}: its most important features, and what excites them", fontsize=11, weight="bold",
+        axes.text(0, 0.17, f"{name}: the most important features, and what excites them", fontsize=11, weight="bold",
                   va="center")  # fmt: skip
         words = f"bright where the feature is excited, at {where}" if heat else "no feature maps"
         axes.text(wide, 0.17, words, fontsize=8, va="center", ha="right", color=MUTED)
@@ -145,7 +145,8 @@ def _words(axes: Axes, probe: Probe, top: TopImages, y: float) -> None:
     scores = f"average precision {about['average_precision']:.2f}\n"
     scores += f"redundancy {about['redundancy']:.2f} (feature {about['most_like']})"
     if about["effect_of_switching_off"] is not None:
-        scores += f"\nswitched off: {-100 * about['effect_of_switching_off']:+.2f} points"
+        moved = f"{-100 * about['effect_of_switching_off']:+.2f}".replace("-", "−")
+        scores += f"\nswitched off: {moved} points of probability"
     axes.text(0, y + 0.17, "\n".join(lines), fontsize=7.5, va="top", color=INK, linespacing=1.25)
     axes.text(0, y + 0.2 + 0.125 * len(lines), scores, fontsize=7.5, va="top", color=MUTED,
               linespacing=1.25)  # fmt: skip

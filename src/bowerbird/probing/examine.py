@@ -85,6 +85,7 @@ def probe_table(
     with clock("stages"):
         compared = tuple(_stage(found) for found in stages)
     said = [*table.notes, *left_out, *notes, *_left_out(scores, full, kinds)]
+    said += _without_features(table, tops)
     return Probe(
         table, scores, rankings, agreement, stable, swept, meaning, tops, plane, compared,
         tuple(said), dict(settings or {}), clock.seconds,
@@ -133,6 +134,14 @@ def _stage(table: FeatureTable) -> StageScore:
     accuracy = {on: e.accuracy for on, e in found.evaluations.items()}
     interval = {on: e.interval for on, e in found.evaluations.items()}
     return StageScore(table.layer, table.width, accuracy, interval)
+
+
+def _without_features(table: FeatureTable, tops: Sequence[TopImages]) -> Iterator[str]:
+    named = {top.target for top in tops}
+    names = [name for index, name in enumerate(table.classes) if index not in named]
+    if names:
+        more = f" and {len(names) - 5} others" if len(names) > 5 else ""
+        yield f"No feature that the forest uses is excited by {', '.join(names[:5])}{more}."
 
 
 def _left_out(

@@ -89,6 +89,8 @@ class Interpretability:
         name = self.classes[self.chosen[column]]
         if self.interpretable[column]:
             words = f"responds to {name}: {self.hits[column]} of its top {self.of[column]}"
+        elif self.hits[column] == 0:
+            words = "no clear meaning"
         else:
             words = (
                 f"no clear meaning; most for {name}: {self.hits[column]} of its top "

@@ -37,10 +37,12 @@ def project(table: FeatureTable) -> Projection:
     from scipy.linalg import eigh
 
     rows = table.rows("train")
-    mean = table.values[rows].mean(axis=0)
-    scale = np.maximum(table.values[rows].std(axis=0), 1e-12)
-    train = (table.values[rows] - mean) / scale
+    train = table.values[rows]
+    mean = train.mean(axis=0)
+    train -= mean
     covariance = train.T @ train / max(1, len(rows))
+    scale = np.sqrt(np.maximum(np.diag(covariance), 1e-24))
+    covariance /= scale[:, None] * scale
     width = len(covariance)
     count = min(2, width)
     found, axes = eigh(covariance, subset_by_index=(width - count, width - 1))

@@ -19,6 +19,7 @@ from bowerbird.evaluation.results import Evaluation
 from bowerbird.runs import Run, check_free, load_run
 
 if TYPE_CHECKING:
+    from bowerbird.evaluation.predict import Predictor
     from bowerbird.training.rates import RateCurve
 
 from bowerbird.workflow.reading import read_and_split
@@ -122,10 +123,10 @@ def _finish(run: Run) -> dict[str, Evaluation]:
 
     dataset, parts = run.manifest()
     on = scored_splits(run, parts)
-    _note_doubts(run, dataset, parts)
     began = time.monotonic()
     predicted = all((run.path / f"predictions_{name}.csv").is_file() for name in on)
     predictor = None if predicted else Predictor(run)
+    _note_doubts(run, dataset, parts, predictor)
     evaluations = {name: evaluation_of(run, name, predictor) for name in on}
     if not predicted:
         run.note_environment({"seconds_evaluation": round(time.monotonic() - began, 1)})
@@ -135,7 +136,7 @@ def _finish(run: Run) -> dict[str, Evaluation]:
     return evaluations
 
 
-def _note_doubts(run: Run, dataset: Dataset, parts: Split) -> None:
+def _note_doubts(run: Run, dataset: Dataset, parts: Split, predictor: Predictor | None) -> None:
     """Find suspect labels with the probe's features, once; without a probe there are none."""
     file = run.path / "doubts.json"
     if file.is_file() or not any(row["phase"] == "probe" for row in run.history()):
@@ -143,10 +144,15 @@ def _note_doubts(run: Run, dataset: Dataset, parts: Split) -> None:
     from bowerbird.auditing.doubts import suspect_labels
     from bowerbird.features.extraction import Extractor, chosen_device
 
-    settings, measured = run.recipe.train, run.environment().get("forward_precision", "auto")
-    extractor = Extractor(
-        run.initial_network(), precision=measured, device=chosen_device(settings.device)
-    )
+    settings, facts = run.recipe.train, run.environment()
+    if predictor is not None and facts.get("chosen") == "probe":
+        extractor = predictor.extractor  # all but the classifier is as it was
+    else:
+        extractor = Extractor(
+            run.initial_network(),
+            precision=facts.get("forward_precision", "auto"),
+            device=chosen_device(settings.device),
+        )
     found = suspect_labels(extractor, dataset, parts, workers=settings.workers)
     storage.write_json(file, {"suspects": found})
     if found:

@@ -1,0 +1,126 @@
+"""`bowerbird probe` from a run or DATA to the folder with its tables and figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bowerbird.cli import main
+from bowerbird.config import NetworkConfig, Recipe, SplitConfig, TrainConfig
+from bowerbird.errors import ConfigError, ModelError
+from bowerbird.evaluation.looks import looks_at
+from bowerbird.runs import Run, load_run
+from bowerbird.workflow import train
+from bowerbird.workflow.probing import folder_of, probe
+from drawing import draw_folder
+
+NETWORK = NetworkConfig(model="test_resnet", weights="none", image_size=32, offline=True)
+FAST: dict[str, Any] = {"top_k": [2, "all"], "seeds": 1}
+
+
+@pytest.fixture(autouse=True)
+def _alone() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "shapes"
+    return draw_folder(folder, split={"train": 10, "test": 4}, size=40)
+
+
+@pytest.fixture
+def trained(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr("bowerbird.report.of_run.write_report", lambda *_, **__: None)
+    settings = TrainConfig(method="probe", views=1, precision="float32", workers=1)
+
+    def made(**split: Any) -> Run:
+        recipe = Recipe(data=str(data), network=NETWORK, train=settings, split=SplitConfig(**split))
+        return train(recipe, tmp_path / "run")[0]
+
+    return made
+
+
+def test_data_is_probed_and_written(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "found"
+    out.mkdir()
+    (out / "mine.png").write_bytes(b"kept")
+    (out / "probe.json").write_text('{"files": ["top-009-gone.png", "../mine.png", "mine.png"]}')
+    (out / "top-009-gone.png").write_bytes(b"old")
+    found = probe(data, network=NETWORK, out=out, **FAST)
+    written = json.loads((out / "probe.json").read_text())
+    there = {path.name for path in out.iterdir()}
+    assert there == {*written["files"], "probe.json"} | ({"mine.png"} & there)
+    assert not (out / "top-009-gone.png").exists()
+    sheets = {"top-000-circle.png", "top-001-square.png", "top-002-triangle.png"}
+    assert there >= {"sweep.png", "stages.png", "map.png", "features.csv"} | sheets
+    assert sum(written["images"].values()) == 42
+    assert written["settings"]["source"] == str(data)
+    assert [stage.name for stage in found.stages][-1] == "layer4"
+
+
+def test_a_run_is_probed_with_its_own_network_and_its_looks_are_counted(trained: Any) -> None:
+    run = trained()
+    parts = run.manifest()[1]
+    before = looks_at(load_run(run.path), parts)
+    found = probe(run.path, compare_stages=False, **FAST)
+    after = looks_at(load_run(run.path), parts)
+    assert before is not None
+    assert after is not None
+    assert after.times == before.times + 1
+    assert after.sentence in found.notes
+    assert found.stages == ()
+    assert len(found.table.rows("test")) == len(parts.indices("test"))
+    assert folder_of(run.path) == run.path / "probe"
+    assert not (run.path / "probe").exists()
+
+
+def test_locked_test_images_are_left_alone(trained: Any) -> None:
+    run = trained(lock_test=True)
+    found = probe(run, compare_stages=False, **FAST)
+    assert found.table.splits == ("train", "val")
+    assert "The test images are locked and were left alone." in found.notes
+    assert found.scored_on == "val"
+
+
+def test_a_run_takes_no_other_network(trained: Any) -> None:
+    with pytest.raises(ConfigError, match="its own images, splits and network"):
+        probe(trained(), network=NETWORK)
+
+
+def test_mistakes_are_noticed_before_any_work(tmp_path: Path) -> None:
+    for wrong, words in (
+        ({"estimators": ["forest"]}, "Nearest: random_forest"),
+        ({"top_k": ["few"]}, "whole number above 0"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            probe(tmp_path / "nowhere", **wrong)
+
+
+def test_a_wrong_layer_names_what_there_is(data: Path) -> None:
+    with pytest.raises(ModelError, match="Nearest: layer2"):
+        probe(data, layer="layer22", network=NETWORK, **FAST)
+
+
+def test_the_command_tells_and_hands_on(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["probe", data, "--out", tmp_path / "p", "--model", "test_resnet", "--weights", "none"]
+    words += ["--image-size", "32", "--estimators", "ridge", "k_nearest_neighbours", "--top-k"]
+    words += ["3", "all", "--seeds", "1", "--no-stages", "--layer", "layer3"]
+    with pytest.raises(SystemExit) as end:
+        main([str(word) for word in words])
+    assert end.value.code == 0
+    out = capsys.readouterr().out
+    assert "features of test_resnet at layer3" in out
+    assert "k_nearest_neighbours" in out
+    assert "Note: ridge: gives no probabilities" in out
+    assert f"bowerbird train {data}" in out
+    assert (tmp_path / "p" / "sweep.png").is_file()
