@@ -9,13 +9,18 @@ from sklearn.metrics import mutual_info_score
 
 from bowerbird.probing import ranking as rank
 from bowerbird.probing.estimators import ESTIMATORS, Fitted, fit
+from bowerbird.probing.forests import ForestFacts, facts_of
 from bowerbird.probing.ranking import Ranking
 from bowerbird.probing.table import FeatureTable
 from probing.planted import INDICATOR, planted
 
 
-def forests(table: FeatureTable, seeds: int = 2) -> list[Fitted]:
-    return [fit(ESTIMATORS["random_forest"], table, None, 42 + i) for i in range(seeds)]
+def forest(table: FeatureTable, seed: int = 42) -> Fitted:
+    return fit(ESTIMATORS["random_forest"], table, None, seed)
+
+
+def forests(table: FeatureTable, seeds: int = 2) -> list[ForestFacts]:
+    return [facts_of(forest(table, 42 + i), table, i) for i in range(seeds)]
 
 
 def all_rankings(table: FeatureTable) -> list[Ranking]:
@@ -43,9 +48,8 @@ def test_an_indicator_is_first_by_every_method(classes: int) -> None:
 
 def test_shares_of_impurity_add_up_to_scikit_learns_importance() -> None:
     table = planted(classes=3, signal=1.0)
-    (forest,) = forests(table, 1)
-    ranking = rank.impurity([forest], table)
-    assert np.allclose(ranking.scores, forest.model.feature_importances_, atol=1e-12)
+    ranking = rank.impurity(forests(table, 1), table)
+    assert np.allclose(ranking.scores, forest(table).model.feature_importances_, atol=1e-12)
     assert np.allclose(np.abs(ranking.per_class).sum(axis=0), ranking.scores)
 
 
@@ -75,22 +79,22 @@ def test_mutual_information_is_that_of_the_bins() -> None:
 
 def test_permutation_equals_predicting_anew_with_the_shuffled_feature() -> None:
     table = planted(signal=1.5)
-    (forest,) = forests(table, 1)
-    found = rank.permutation([forest], table)
+    found = rank.permutation(forests(table, 1), table)
+    model = forest(table).model
     assert found is not None
     rows = table.rows("val")
     values, true = table.values[rows], table.targets[rows]
     every = np.arange(len(rows))
-    before = forest.model.predict_proba(values)[every, true].mean()
+    before = model.predict_proba(values)[every, true].mean()
     random = np.random.default_rng(1)
     losses = []
     for _ in range(200):
         shuffled = values.copy()
         shuffled[:, INDICATOR] = random.permutation(shuffled[:, INDICATOR])
-        losses.append(before - forest.model.predict_proba(shuffled)[every, true].mean())
+        losses.append(before - model.predict_proba(shuffled)[every, true].mean())
     error = np.std(losses) / 5**0.5
     assert abs(found.scores[INDICATOR] - np.mean(losses)) < 4 * error
-    unused = forest.model.feature_importances_ == 0
+    unused = model.feature_importances_ == 0
     assert (found.scores[unused] == 0).all()
 
 

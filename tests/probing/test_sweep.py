@@ -7,13 +7,19 @@ import pytest
 
 from bowerbird.errors import ConfigError
 from bowerbird.probing.estimators import ESTIMATORS, fit
+from bowerbird.probing.forests import ForestFacts, facts_of
 from bowerbird.probing.sweep import Sweep, SweepPoint, numbers_of_features, sweep
+from bowerbird.probing.table import FeatureTable
 from probing.planted import planted
+
+
+def facts(table: FeatureTable, seed: int) -> ForestFacts:
+    return facts_of(fit(ESTIMATORS["random_forest"], table, None, seed), table)
 
 
 def test_one_planted_feature_is_enough() -> None:
     table = planted(width=60)
-    forests = {s: fit(ESTIMATORS["random_forest"], table, None, s) for s in (42, 43)}
+    forests = {s: facts(table, s) for s in (42, 43)}
     kinds = [ESTIMATORS["random_forest"], ESTIMATORS["logistic_regression"]]
     found = sweep(table, kinds, (1, 10, 60), forests)
     for kind in kinds:
@@ -24,7 +30,7 @@ def test_one_planted_feature_is_enough() -> None:
 
 def test_the_ranking_does_not_see_validation_or_test() -> None:
     table = planted(signal=1.0)
-    forests = {42: fit(ESTIMATORS["random_forest"], table, None, 42)}
+    forests = {42: facts(table, 42)}
     other = table.values.copy()
     other[table.parts != "train"] = np.random.default_rng(1).normal(size=table.values.shape)[
         table.parts != "train"

@@ -11,7 +11,7 @@ import torch
 
 from bowerbird.cli import main
 from bowerbird.config import NetworkConfig, Recipe, SplitConfig, TrainConfig
-from bowerbird.errors import ConfigError, ModelError
+from bowerbird.errors import ConfigError, ModelError, RunError
 from bowerbird.evaluation.looks import looks_at
 from bowerbird.runs import Run, load_run
 from bowerbird.workflow import train
@@ -99,9 +99,15 @@ def test_mistakes_are_noticed_before_any_work(tmp_path: Path) -> None:
     for wrong, words in (
         ({"estimators": ["forest"]}, "Nearest: random_forest"),
         ({"top_k": ["few"]}, "whole number above 0"),
+        ({"seeds": 0}, "one seed or more"),
     ):
         with pytest.raises(ConfigError, match=words):
             probe(tmp_path / "nowhere", **wrong)
+
+
+def test_the_result_is_never_put_among_the_images(data: Path) -> None:
+    with pytest.raises(RunError, match="only ever read"):
+        probe(data, network=NETWORK, out=data / "probe", **FAST)
 
 
 def test_a_wrong_layer_names_what_there_is(data: Path) -> None:

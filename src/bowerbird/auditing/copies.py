@@ -98,9 +98,10 @@ def findings(ds: Dataset, found: Copies, favoured: npt.NDArray[np.int64] | None)
         favoured: per sample the class index that all other images favour, or -1.
     """
     results = []
+    default = "train" if any(sample.split for sample in ds.samples) else None  # as in a split
     for group in found.groups:
         labels = {ds.samples[i].target for i in group} - {None}
-        splits = {ds.samples[i].split for i in group} - {None}
+        splits = {ds.samples[i].split or default for i in group} - {None}
         how = found.words(group)
         if len(labels) > 1:
             results.append(_conflict(ds, group, how, favoured))

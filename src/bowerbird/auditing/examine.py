@@ -47,6 +47,10 @@ __all__ = ["audit"]
 _MORE_SUSPECTS = 30
 _MOST_STRANGERS = 50
 _SKEWED = 3.0
+_UNKNOWN = (
+    "No label is called wrong: the features of this network hardly tell the classes apart. "
+    "Another one may (--model)."
+)
 
 Indices = npt.NDArray[np.int64]
 
@@ -170,7 +174,10 @@ class _Work:
                 self.features, self.targets, len(self.ds.classes), together
             )
             self.judged = found
-            self.errors = Errors(*map(float, found.expected_errors()))
+            if found.recognised:
+                self.errors = Errors(*map(float, found.expected_errors()))
+            else:
+                self.notes.append(_UNKNOWN)
         self.found += pairs.findings(self.ds, self.copies, self._favoured())
 
     def neighbours(self) -> None:

@@ -134,9 +134,11 @@ class _Checker:
         if path in self._lines:
             return f"{path!r} is decided in line {self._lines[path]} already"
         self._lines[path] = line
-        if entry is None or path not in self._there:
-            return self._absent(path, row.get("content_hash", ""))
         action = row["action"].strip().lower()
+        if entry is None or path not in self._there:
+            if entry and not (row["class"] or entry.label) and action in ("keep", "drop"):
+                return Fix(path, "", "keep", reason=entry.reason)  # never was in, and isn't now
+            return self._absent(path, row.get("content_hash", ""))
         if action not in get_args(Action):
             return f"the action {row['action']!r} is unknown{_nearest(action, get_args(Action))}"
         fix = Fix(
@@ -216,6 +218,8 @@ class _Checker:
         if fix.action == "relabel" and (entry.change == "drop" or entry.label != fix.new_label):
             now = "dropped" if entry.change == "drop" else f"of class {entry.label!r}"
             return f"{fix.path!r} is {now} in the manifest, not {fix.new_label!r}"
+        if fix.action != "keep" and fix.label not in self._classes:
+            return f"there is no class {fix.label!r} to go back to"
         return None
 
 

@@ -44,6 +44,7 @@ _BIAS = 0.3
 _CHUNK = 4096
 _KEPT_VALUES = 64_000_000  # 512 MB
 _MOSTLY = 1.5
+_BELIEVED = 0.25
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -103,7 +104,16 @@ class LeftOut:
         likely = self.probability[np.arange(len(self.targets)), self.suggestion]
         suspect = (self.margin < 0) & (likely >= usual[self.suggestion])
         suspect[self._unsure] = False
+        suspect &= self.recognised
         return self.order[suspect[self.order]]
+
+    @property
+    def recognised(self) -> bool:
+        """Whether the features know the classes well enough to doubt a label at all.
+
+        Where a quarter of the labels would be wrong, it is rather the features that are.
+        """
+        return self.expected_errors()[0] < _BELIEVED * len(self.targets)
 
     def expected_errors(self) -> tuple[float, float, float]:
         """How many labels are wrong, and a 95 % interval (Wilson).

@@ -51,7 +51,7 @@ def audit(
         return
     print(_told(found))
     print(f"\nLook and decide:  {out / 'audit.html'}")
-    print(f"Then:             bowerbird apply {data} fixes.csv{_options(read)}")
+    print(f"Then:             bowerbird apply {shlex.quote(data)} fixes.csv{_options(read)}")
 
 
 @app.command
@@ -110,8 +110,8 @@ def apply(
     if folder is not None:
         print(f"Folder:    {folder.folder} ({folder.links} links, {folder.copies} copies)")
     reading = (read or ReadConfig()).model_copy(update={"manifest": manifest})
-    print(f"Train:     bowerbird train {data}{_options(reading)}")
-    print(f"Audit:     bowerbird audit {data}{_options(reading)}")
+    print(f"Train:     bowerbird train {shlex.quote(data)}{_options(reading)}")
+    print(f"Audit:     bowerbird audit {shlex.quote(data)}{_options(reading)}")
 
 
 def _options(read: ReadConfig | None) -> str:

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from bowerbird.cli.app import Json, app, print_json
 
 if TYPE_CHECKING:
-    from bowerbird.explaining import Explained
+    from bowerbird.workflow.explaining import Explained
 
 __all__ = ["explain"]
 
@@ -90,7 +90,7 @@ def explain(
             [run, *map(Path, others)], [n for n in images or [] if n not in others], how, as_json
         )
         return
-    from bowerbird.explaining import explain as go
+    from bowerbird.workflow.explaining import explain as go
 
     done = go(run, images or (), check=check, **how)
     if as_json:
@@ -100,7 +100,7 @@ def explain(
 
 
 def _together(runs: list[Path], images: list[str], how: dict[str, Any], as_json: bool) -> None:
-    from bowerbird.explaining import compare
+    from bowerbird.workflow.explaining import compare
 
     found, file = compare(runs, images, **how)
     if as_json:
@@ -122,7 +122,7 @@ def _layers(
     as_json: bool,
     chosen: dict[str, Any],
 ) -> None:
-    from bowerbird.explaining import show_features, show_filters
+    from bowerbird.workflow.explaining import show_features, show_filters
 
     files: list[Path] = []
     if filters:

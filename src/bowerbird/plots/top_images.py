@@ -64,8 +64,8 @@ def top_sheet(
         figure.set_layout_engine("none")
         axes = figure.add_axes((0.005, 0, 0.99, 1))
         name = shortened(probe.table.classes[target], 40)
-        axes.text(0, 0.17, f"{name}: the most important features, and what excites them", fontsize=11, weight="bold",
-                  va="center")  # fmt: skip
+        title = f"{name}: the most important features, and what excites them"
+        axes.text(0, 0.17, title, fontsize=11, weight="bold", va="center")
         words = f"bright where the feature is excited, at {where}" if heat else "no feature maps"
         axes.text(wide, 0.17, words, fontsize=8, va="center", ha="right", color=MUTED)
         for number, top in enumerate(tops):

@@ -32,7 +32,7 @@ from bowerbird.evaluation.metrics import score
 from bowerbird.evaluation.results import Evaluation, Predictions
 from bowerbird.probing.table import FeatureTable, Rows, Values
 
-__all__ = ["ESTIMATORS", "EstimatorScore", "Fitted", "fit", "kind_of", "measure"]
+__all__ = ["ESTIMATORS", "EstimatorScore", "Fitted", "Kind", "fit", "kind_of", "measure"]
 
 _NEEDS_PROBABILITIES = ("log loss", "ROC AUC", "top-k accuracy")
 _HARD = "gives no probabilities, so " + ", ".join(_NEEDS_PROBABILITIES) + " are left out"

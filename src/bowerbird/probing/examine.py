@@ -19,14 +19,23 @@ from typing import Any
 from bowerbird import progress
 from bowerbird.errors import ConfigError
 from bowerbird.probing import ranking as rank
-from bowerbird.probing.estimators import ESTIMATORS, EstimatorScore, Fitted, fit, kind_of, measure
+from bowerbird.probing.estimators import (
+    ESTIMATORS,
+    EstimatorScore,
+    Fitted,
+    Kind,
+    fit,
+    kind_of,
+    measure,
+)
+from bowerbird.probing.forests import ForestFacts, facts_of
 from bowerbird.probing.interpretability import interpret, top_rows
 from bowerbird.probing.projection import project
 from bowerbird.probing.results import Probe, StageScore, TopImages
 from bowerbird.probing.sweep import numbers_of_features, sweep
 from bowerbird.probing.table import FeatureTable
 
-__all__ = ["DEFAULT_ESTIMATORS", "FIRST_SEED", "probe_table"]
+__all__ = ["DEFAULT_ESTIMATORS", "FIRST_SEED", "check_asked", "probe_table"]
 
 DEFAULT_ESTIMATORS = ("random_forest", "logistic_regression")
 FIRST_SEED = 42
@@ -57,17 +66,15 @@ def probe_table(
     Raises:
         ConfigError: there is no such estimator, or a number makes no sense.
     """
-    if seeds < 1:
-        raise ConfigError(f"Ranking needs one seed or more. Found: {seeds}.")
-    kinds = [kind_of(name) for name in dict.fromkeys(estimators or DEFAULT_ESTIMATORS)]
+    kinds = check_asked(estimators, top_k, seeds)
     numbers, left_out = numbers_of_features(top_k, table.values.shape[1])
     clock = _Clock()
     with clock("estimators"):
-        forests = {
-            FIRST_SEED + i: fit(ESTIMATORS["random_forest"], table, None, FIRST_SEED + i)
-            for i in range(seeds)
-        }
-        full = {"random_forest": forests[FIRST_SEED]}
+        full = {"random_forest": fit(ESTIMATORS["random_forest"], table, None, FIRST_SEED)}
+        forests = {FIRST_SEED: facts_of(full["random_forest"], table, 0)}
+        for i in range(1, seeds):
+            other = fit(ESTIMATORS["random_forest"], table, None, FIRST_SEED + i)
+            forests[FIRST_SEED + i] = facts_of(other, table, i)
         for kind in [*kinds, ESTIMATORS["logistic_regression"]]:
             if kind.name not in full:
                 full[kind.name] = fit(kind, table, None, FIRST_SEED)
@@ -92,6 +99,18 @@ def probe_table(
     )  # fmt: skip
 
 
+def check_asked(estimators: Sequence[str], top_k: Sequence[int | str], seeds: int) -> list[Kind]:
+    """The kinds of classifiers that are meant, before any work.
+
+    Raises:
+        ConfigError: there is no such estimator, or a number makes no sense.
+    """
+    if seeds < 1:
+        raise ConfigError(f"Ranking needs one seed or more. Found: {seeds}.")
+    numbers_of_features(top_k, 1)
+    return [kind_of(name) for name in dict.fromkeys(estimators or DEFAULT_ESTIMATORS)]
+
+
 class _Clock:
     """Seconds per part of the work."""
 
@@ -107,7 +126,7 @@ class _Clock:
 
 
 def _rankings(
-    table: FeatureTable, forests: Sequence[Fitted], full: Sequence[Fitted]
+    table: FeatureTable, forests: Sequence[ForestFacts], full: Sequence[Fitted]
 ) -> tuple[rank.Ranking, ...]:
     found = [rank.impurity(forests, table), rank.permutation(forests, table)]
     found += [rank.coefficients(fitted, table) for fitted in full]

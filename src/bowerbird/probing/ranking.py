@@ -7,10 +7,10 @@ Methods, all on training images but the second:
 - ``permutation``: what the probability of the true class loses on validation when a feature
   is shuffled, in the same forest. Not accuracy: validation is small, and most features
   would tie. A shuffled feature changes only the trees that ask for it, so only these are
-  asked again: exact, and some hundred times as fast.
+  asked again, which changes nothing but the time.
 - ``coefficients``: of the logistic regression on standardised features.
 - ``mutual_information``: with the class, in ten bins of equally many images (Miller-Madow
-  corrected). Differs from scikit-learn's, which estimates from neighbours and takes minutes.
+  corrected). Differs from scikit-learn's, which estimates from neighbours, and slowly.
 - ``anova``: the F statistic of the classes' means.
 
 Decisions:
@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bowerbird.probing.estimators import Fitted
+from bowerbird.probing.forests import MOST_SHUFFLED, ForestFacts, shuffled_rows
 from bowerbird.probing.table import FeatureTable, Rows
 
 __all__ = [
@@ -49,7 +50,6 @@ __all__ = [
 METHODS = ("impurity", "permutation", "coefficients", "mutual_information", "anova")
 
 _BINS, _BLOCK = 10, 64
-_REPEATS, _MOST_SHUFFLED, _MOST_ROWS = 5, 200, 500
 
 Array = NDArray[np.float64]
 
@@ -117,35 +117,32 @@ class Stability:
     best: int
 
 
-def impurity(forests: Sequence[Fitted], table: FeatureTable) -> Ranking:
+def impurity(forests: Sequence[ForestFacts], table: FeatureTable) -> Ranking:
     """Gini importance, the mean over forests; per class its share of it."""
-    parts = np.stack([_gini(forest, len(table.classes)) for forest in forests])
+    parts = np.stack([forest.importance for forest in forests])
     by_seed = parts.sum(axis=1)
     per_class = parts.mean(axis=0) * direction(table)
     return Ranking("impurity", by_seed.mean(axis=0), per_class, by_seed)
 
 
-def permutation(forests: Sequence[Fitted], table: FeatureTable, seed: int = 0) -> Ranking | None:
+def permutation(forests: Sequence[ForestFacts], table: FeatureTable) -> Ranking | None:
     """Loss of probability of the true class on validation; None without validation images.
 
     Only the 200 features with most impurity importance are shuffled, on at most 500 images.
     """
-    rows = table.rows("val")
+    rows = shuffled_rows(table)
     if len(rows) == 0:
         return None
-    if len(rows) > _MOST_ROWS:
-        rows = np.sort(np.random.default_rng(seed).permutation(rows)[:_MOST_ROWS])
-    found = [_shuffled(forest, table, rows, seed + i) for i, forest in enumerate(forests)]
+    losses = np.stack([forest.losses for forest in forests])  # [S, n, D]
     targets = table.targets[rows]
-    losses = np.stack(found)  # [S, n, D]
     per_class = np.zeros((len(table.classes), losses.shape[2]))
     for index in range(len(table.classes)):
         if (targets == index).any():
             per_class[index] = losses[:, targets == index].mean(axis=(0, 1))
     by_seed = losses.mean(axis=1)
     note = ""
-    if losses.shape[2] > _MOST_SHUFFLED:
-        note = f"only the {_MOST_SHUFFLED} features with most impurity importance are shuffled"
+    if losses.shape[2] > MOST_SHUFFLED:
+        note = f"only the {MOST_SHUFFLED} features with most impurity importance are shuffled"
     per_class *= direction(table)
     return Ranking("permutation", by_seed.mean(axis=0), per_class, by_seed, note)
 
@@ -213,59 +210,6 @@ def stability(ranking: Ranking, best: int = 100) -> Stability | None:
     tops = [set(np.argsort(-row, kind="stable")[:best].tolist()) for row in ranking.by_seed]
     shared = np.array([len(tops[i] & tops[j]) / best for i, j in zip(*pairs, strict=True)])
     return Stability(ranking.method, count, _spread(alike), _spread(shared), best)
-
-
-def _gini(forest: Fitted, classes: int) -> Array:
-    """[K, D] decrease of each class's p(1 - p), summing to scikit-learn's importances."""
-    trees = forest.model.estimators_
-    width = forest.model.n_features_in_
-    total = np.zeros((width, classes))
-    for tree in (estimator.tree_ for estimator in trees):
-        shares = tree.value[:, 0, :]
-        impure = shares * (1 - shares) * tree.weighted_n_node_samples[:, None]
-        inner = np.flatnonzero(tree.children_left >= 0)
-        fallen = impure[inner] - impure[tree.children_left[inner]]
-        fallen -= impure[tree.children_right[inner]]
-        found = np.zeros_like(total)
-        known = forest.model.classes_
-        for place, index in enumerate(known):
-            found[:, index] = np.bincount(tree.feature[inner], fallen[:, place], width)
-        total += found / max(float(found.sum()), 1e-12)
-    return np.asarray((total / max(float(total.sum()), 1e-12)).T)
-
-
-def _shuffled(forest: Fitted, table: FeatureTable, rows: Rows, seed: int) -> Array:
-    """[n, D] loss of the true class's probability per image, mean over the repeats."""
-    random, count = np.random.default_rng(seed), len(rows)
-    values = np.tile(table.values[rows], (_REPEATS, 1))
-    known = {int(c): i for i, c in enumerate(forest.model.classes_)}
-    place = np.tile([known.get(int(t), -1) for t in table.targets[rows]], _REPEATS)
-    every = np.arange(len(place))
-    asked = _trees_by_feature(forest)
-    trees = [estimator.tree_ for estimator in forest.model.estimators_]
-    before = [np.where(place >= 0, t.predict(values)[every, place], 0.0) for t in trees]
-    result = np.zeros((count, table.values.shape[1]))
-    chosen = np.argsort(-forest.model.feature_importances_, kind="stable")[:_MOST_SHUFFLED]
-    for column in map(int, chosen):
-        kept = values[:, column].copy()
-        values[:, column] = np.concatenate(
-            [random.permutation(kept[:count]) for _ in range(_REPEATS)]
-        )
-        for number in asked.get(column, ()):
-            now = np.where(place >= 0, trees[number].predict(values)[every, place], 0.0)
-            lost = (before[number] - now).reshape(_REPEATS, count).mean(axis=0)
-            result[:, column] += lost / len(trees)
-        values[:, column] = kept
-    return result
-
-
-def _trees_by_feature(forest: Fitted) -> dict[int, list[int]]:
-    asked: dict[int, list[int]] = {}
-    for number, estimator in enumerate(forest.model.estimators_):
-        for column in np.unique(estimator.tree_.feature):
-            if column >= 0:
-                asked.setdefault(int(column), []).append(number)
-    return asked
 
 
 def _moments(table: FeatureTable) -> tuple[Array, Array, Array, float]:

@@ -22,8 +22,8 @@ import numpy as np
 from bowerbird import progress
 from bowerbird.errors import ConfigError
 from bowerbird.probing.estimators import Fitted, Kind, fit
-from bowerbird.probing.ranking import impurity
-from bowerbird.probing.table import FeatureTable, Rows
+from bowerbird.probing.forests import ForestFacts
+from bowerbird.probing.table import FeatureTable
 
 __all__ = ["Sweep", "SweepPoint", "numbers_of_features", "sweep"]
 
@@ -157,7 +157,7 @@ def sweep(
     table: FeatureTable,
     kinds: Sequence[Kind],
     numbers: Sequence[int],
-    forests: Mapping[int, Fitted],
+    forests: Mapping[int, ForestFacts],
     full: Mapping[str, Fitted] | None = None,
     notes: Sequence[str] = (),
 ) -> Sweep:
@@ -167,7 +167,7 @@ def sweep(
         table: features of all images.
         kinds: of classifiers.
         numbers: of features.
-        forests: by seed, random forests on all features, which rank.
+        forests: by seed, what random forests on all features say; they rank.
         full: classifiers on all features that are there already, of the first seed, by name.
         notes: kept in the result.
     """
@@ -175,31 +175,30 @@ def sweep(
     points: list[SweepPoint] = []
     with progress.task("Sweeping", len(forests) * len(kinds) * len(numbers)) as task:
         for place, (seed, forest) in enumerate(forests.items()):
-            order = impurity([forest], table).order
+            order = forest.order
             for kind in kinds:
                 for number in numbers:
-                    found = None
-                    if number == len(order):
-                        found = _on_all(kind, table, forest, seed, place, full)
-                    columns: Rows = np.sort(order[:number])
-                    found = found or fit(kind, table, columns, seed)
-                    points.append(_point(found, table, number, seed))
+                    if number < len(order):
+                        found = fit(kind, table, np.sort(order[:number]), seed)
+                        points.append(_point(found, table, number, seed))
+                    elif kind.name == "random_forest":
+                        points.append(
+                            SweepPoint(
+                                kind.name, number, seed, forest.accuracy, None, forest.seconds
+                            )
+                        )
+                    else:
+                        found = _on_all(kind, table, seed, place, full)
+                        points.append(_point(found, table, number, seed))
                     task.advance()
     images = {part: len(table.rows(part)) for part in table.splits}
     return Sweep(tuple(points), images, table.values.shape[1], tuple(notes))
 
 
 def _on_all(
-    kind: Kind,
-    table: FeatureTable,
-    forest: Fitted,
-    seed: int,
-    place: int,
-    full: dict[str, Fitted],
+    kind: Kind, table: FeatureTable, seed: int, place: int, full: dict[str, Fitted]
 ) -> Fitted:
     """A classifier on all features, fitted only where it isn't there yet."""
-    if kind.name == forest.kind.name:
-        return forest
     if kind.name in full and (place == 0 or not kind.random):
         return full[kind.name]
     found = fit(kind, table, None, seed)

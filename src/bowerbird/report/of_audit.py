@@ -30,7 +30,7 @@ from bowerbird.report.of_audit_cards import Cards, cards_of
 from bowerbird.report.page import templates
 from bowerbird.report.pictures import Chart, chart
 
-__all__ = ["found_words", "write_audit"]
+__all__ = ["check_place", "found_words", "write_audit"]
 
 _COLUMNS = (
     "kind", "image", "class", "score", "suggestion", "partner", "evidence", "split", "reason",
@@ -60,16 +60,25 @@ def write_audit(audit: Audit, folder: Path) -> None:
     Raises:
         RunError: the folder lies among the images, or can't be written.
     """
-    place = folder.expanduser().resolve()
-    if place.is_relative_to(audit.root.resolve()):
-        raise RunError(
-            f"{folder} lies in {audit.root}, which is only ever read. Choose a folder elsewhere "
-            "with --out."
-        )
-    storage.make_folder(place)
+    place = check_place(folder, audit.root)
     storage.write_text(place / "issues.csv", _issues(audit))
     storage.write_json(place / "audit.json", json.loads(json.dumps(audit.to_dict(), default=str)))
     storage.write_bytes(place / "audit.html", _page(audit).encode("utf-8", "replace"))
+
+
+def check_place(folder: Path, root: Path) -> Path:
+    """Make the folder of an audit of the images in `root`, before any work.
+
+    Raises:
+        RunError: it lies among the images, or can't be made.
+    """
+    place = folder.expanduser().resolve()
+    if place.is_relative_to(root.resolve()):
+        raise RunError(
+            f"{folder} lies in {root}, which is only ever read. Choose a folder elsewhere with "
+            "--out."
+        )
+    return storage.make_folder(place)
 
 
 def found_words(audit: Audit) -> list[tuple[str, str]]:

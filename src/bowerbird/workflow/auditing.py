@@ -41,8 +41,9 @@ def audit_data(
     progress.say(f"{dataset} in {data}.")
     machine.load("bowerbird.auditing", "timm", "bowerbird.report.of_audit")
     from bowerbird.auditing import audit
-    from bowerbird.report.of_audit import write_audit
+    from bowerbird.report.of_audit import check_place, write_audit
 
+    check_place(out, dataset.root)
     found = audit(dataset, network, thorough=thorough, seed=seed)
     if why:
         found = found.noted(f"Labels are not examined. {why}")

@@ -77,15 +77,15 @@ def probe(
             "the options about data out, or name DATA."
         )
     machine.load("timm", "bowerbird.probing.examine", "bowerbird.probing.reading")
-    from bowerbird.probing.estimators import kind_of
-    from bowerbird.probing.examine import probe_table
+    from bowerbird.probing.examine import check_asked, probe_table
     from bowerbird.probing.reading import read_stages, read_table
-    from bowerbird.probing.sweep import numbers_of_features
 
-    for name in estimators:  # before any work
-        kind_of(name)
-    numbers_of_features(top_k, 1 << 40)
+    check_asked(estimators, top_k, seeds)
     found, notes = _of_run(run) if run is not None else _of_data(source, read, split, network)
+    if out is not None and run is None:
+        from bowerbird.report.of_audit import check_place
+
+        check_place(out, found.dataset.root)
     asked = {
         "source": str(source if run is None else run.path), "layer": layer, "seeds": seeds,
         "estimators": list(estimators), "top_k": list(top_k),

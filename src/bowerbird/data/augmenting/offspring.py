@@ -1,7 +1,7 @@
 """Plans an expansion: which originals stay, which children they get, and what they are called.
 
 Decisions:
-- Children have training images as parents, never others, and never one whose bytes are
+- Children have training images as parents, never others, and never one whose picture is
   also held out, as happens in splits that the source gives. They are in the parent's split
   and group, so no split of ours can tear them apart.
 - A class's parents get children in turn, in an order drawn by hashing the seed with their
@@ -140,8 +140,7 @@ def make_plan(ds: Dataset, split: Split, config: ExpandConfig) -> Plan:
         for index, part in enumerate(split.assignment)
         if part is not None and (part != "train" or index in stay)
     }
-    held_out = {split.hashes[index] for index in split.leaked}
-    childless = {index for index in stay if split.hashes[index] in held_out}
+    childless = stay & set(split.copies_of(("val", "test")))
     children = [
         _child(originals[parents[number % len(parents)]], ds, number // len(parents), config, names)
         for pool, parents in zip(kept, _parents(ds, kept, childless), strict=True)

@@ -35,9 +35,9 @@ import numpy as np
 
 from bowerbird import storage
 from bowerbird.config import SplitConfig
+from bowerbird.data import prints
 from bowerbird.data.checks import Checked, check
 from bowerbird.data.dataset import SPLITS, Dataset, Problem
-from bowerbird.data.prints import near_groups
 from bowerbird.data.splitting.enough import enough_for, enough_for_folds
 from bowerbird.data.splitting.notes import about, plural, provenance
 from bowerbird.data.splitting.partition import dealt, distribute, rounded, units_of
@@ -151,7 +151,7 @@ def split(
         DataError: nothing is labelled, nothing is readable, or a class is too small.
     """
     checked = _verdicts(ds, checked, together)
-    together = (*together, *near_groups([verdict.look for verdict in checked]))
+    together = (*together, *prints.near_groups([verdict.look for verdict in checked]))
     hashes = tuple(verdict.content_hash for verdict in checked)
     readable = [i for i in range(len(ds)) if checked[i].reason is None]
     given = _given(ds, readable)
@@ -194,7 +194,7 @@ def folds(
     if k < 2:
         raise ConfigError(f"Cross-validation needs 2 folds or more. Found: {k}.")
     checked = _verdicts(ds, checked, together)
-    together = (*together, *near_groups([verdict.look for verdict in checked]))
+    together = (*together, *prints.near_groups([verdict.look for verdict in checked]))
     hashes = tuple(verdict.content_hash for verdict in checked)
     readable = [i for i in range(len(ds)) if checked[i].reason is None]
     given = _given(ds, readable)
@@ -270,6 +270,11 @@ def _noted(
     if result.problems:
         words.append(f"{plural(len(result.problems), 'image')} left out: can't be read.")
     words += about(ds, result.assignment, result.hashes, together)
+    if len(ds) > prints.SEARCHED:
+        words.append(
+            f"Among more than {prints.SEARCHED:,} images, only exact copies are looked for; "
+            "bowerbird audit finds the others."
+        )
     return replace(result, notes=tuple(words), alike=tuple(map(tuple, together)))
 
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from bowerbird import workflow
 from bowerbird.config import NetworkConfig, Recipe, TrainConfig
-from bowerbird.explaining import explain
 from bowerbird.progress import log_to
+from bowerbird.workflow.explaining import explain
 from drawing import draw, draw_folder
 
 
