@@ -399,7 +399,7 @@ def _environment() -> dict[str, Any]:
         except PackageNotFoundError:
             versions[package] = "not installed"
     return {
-        "created": time.strftime("%Y-%m-%d %H:%M"),
+        "created": time.strftime("%Y-%m-%d %H:%M:%S"),
         "command": [storage.readable(word) for word in sys.argv[1:]] if ours else [],
         "python": platform.python_version(),
         "platform": platform.platform(),

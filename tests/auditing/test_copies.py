@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -121,3 +122,15 @@ def test_pairs_to_look_at_are_no_certain_ones(data: Path) -> None:
         [ds.samples[3].path, ds.samples[9].path],
     ]
     assert pairs[0].reason == "alike by features (0.90)"
+
+
+def test_images_without_a_split_are_trained_on_where_others_have_one(data: Path) -> None:
+    save(data, "train/cat/leaked.jpg", picture(1).resize((100, 100)), quality=80)
+    ds = read_images(data)
+    bare = [s if s.split == "test" else replace(s, split=None) for s in ds.samples]
+    ds = replace(ds, samples=tuple(bare))
+    found = findings(ds, copies(ds, check([ds.path(i) for i in range(len(ds))])), None)
+    assert [(f.kind, paths(f)) for f in found] == [
+        ("leak", ["test/cat/01.png", "train/cat/leaked.jpg"])
+    ]
+    assert [case.action for case in found[0].cases] == ["keep", "drop"]

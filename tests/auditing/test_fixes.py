@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,17 @@ def test_a_file_in_another_encoding_or_none(file: Path) -> None:
         read_fixes(file, ENTRIES, DS)
     with pytest.raises(DataError, match="can't be read: No such file"):
         read_fixes(file.with_name("absent.csv"), ENTRIES, DS)
+
+
+def test_what_was_left_out_before_may_be_left_out(file: Path) -> None:
+    file.write_text("path,class,action,new_class\ndog/gone.jpg,,drop,\n")
+    found = read_fixes(file, ENTRIES, DS)
+    assert found.items == (Fix("dog/gone.jpg", "", "keep", reason="file not found"),)
+
+
+def test_there_is_no_way_back_to_a_class_that_never_was(file: Path) -> None:
+    dropped = replace(ENTRIES[2], label="", was="dog", change="drop", reason="dropped")
+    entries = [*ENTRIES[:2], dropped, *ENTRIES[3:]]
+    file.write_text("path,class,action,new_class\ndog/1.jpg,wolf,drop,\n")
+    with pytest.raises(DataError, match="no class 'wolf' to go back to"):
+        read_fixes(file, entries, DS, undo=True)

@@ -145,3 +145,13 @@ def test_constant_features_do_no_harm() -> None:
 def test_centred_rows_have_unit_length() -> None:
     features, _ = clouds()
     assert np.linalg.norm(centred(features), axis=1) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_features_that_know_nothing_call_no_label_wrong(classes: int) -> None:
+    random = np.random.default_rng(0)
+    features = random.normal(size=(200, 64)).astype(np.float32)
+    found = leave_one_out(features, random.permutation(np.arange(200) % classes), classes)
+    assert (found.margin < 0).sum() > 80
+    assert len(found.flagged) == 0
+    assert not found.recognised

@@ -75,6 +75,26 @@ def test_filters_and_feature_maps(zygote: Zygote, trained: Path, tmp_path: Path)
     assert all(file.is_file() for file in files)
 
 
+def test_attention_maps(
+    zygote: Zygote, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    folder = tmp_path_factory.mktemp("transformer")
+    data = draw_folder(folder / "shapes", per_class=8, size=72)
+    options = ["test_vit" if word == "test_resnet" else word for word in TRAIN]
+    outcome = zygote.run(["train", data, *options, "--out", "run"], folder=folder)
+    assert outcome.code == 0, outcome.stderr
+    run = folder / "run"
+    for asked, names in ([], ["blocks.5"]), (["1", "blocks.2"], ["blocks.0", "blocks.2"]):
+        outcome = explain(zygote, run, "--out", tmp_path, "--attention", *asked)
+        assert outcome.code == 0, outcome.stderr
+        files = [Path(line) for line in outcome.stdout.splitlines()[:-1]]
+        assert [file.name for file in files] == [f"attention-{name}.attn.png" for name in names]
+        assert all(file.is_file() for file in files)
+    outcome = explain(zygote, run, "--attention", "blocks.7")
+    assert outcome.code == 1
+    assert "Did you mean" in outcome.stderr
+
+
 def test_several_runs_side_by_side(zygote: Zygote, trained: Path, tmp_path: Path) -> None:
     outcome = explain(zygote, trained, trained, "--per-class", "1", "--out", tmp_path)
     assert outcome.code == 0, outcome.stderr
@@ -97,6 +117,7 @@ def test_several_runs_side_by_side(zygote: Zygote, trained: Path, tmp_path: Path
         (["--choose", "best"], 2, "best"),
         (["no-such-file.jpg"], 1, "file not found"),
         (["--filters", "fc"], 1, "Layers with filters to see: conv1"),
+        (["--attention", "1"], 1, "ResNet has no attention between places"),
         (["--features", "layer9"], 1, "Did you mean layer"),
         (["--features", "layer1", "--channel", "999"], 2, "channel 999"),
     ],

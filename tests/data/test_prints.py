@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter
 
-from bowerbird.data.prints import PRINT_SIDE, groups_of, near_pairs, print_of
+from bowerbird.data.prints import PRINT_SIDE, groups_of, near_groups, near_pairs, print_of
 
 
 def cloud(seed: int, side: int = 160) -> Image.Image:
@@ -114,3 +114,36 @@ def test_groups_hang_together_through_pairs() -> None:
     pairs = np.array([[8, 9], [0, 3], [3, 5], [1, 2], [5, 0]])
     assert groups_of(pairs) == [(0, 3, 5), (1, 2), (8, 9)]
     assert groups_of([]) == []
+
+
+def test_forty_times_the_same_picture_is_one_group() -> None:
+    assert near_groups(PRINTS[:1] * 40) == (tuple(range(40)),)
+
+
+def test_equal_prints_are_pairs_with_the_first_of_them() -> None:
+    found = near_pairs([PRINTS[0], PRINTS[1], PRINTS[0], PRINTS[2], PRINTS[0]])
+    assert [tuple(pair) for pair in found.pairs] == [(0, 2), (0, 4)]
+
+
+def test_few_pictures_with_much_in_common_are_no_copies() -> None:
+    """Twenty eye photographs: a bright disc on black."""
+    y, x = np.mgrid[:160, :160]
+    disc = (np.hypot(x - 80, y - 80) < 70)[..., None]
+    eyes = [
+        Image.fromarray(np.where(disc, 120 + np.asarray(p, float) * 0.25, 0).astype(np.uint8))
+        for p in PICTURES[:20]
+    ]
+    found = near_pairs([print_of(image) for image in [*eyes, eyes[3].resize((90, 90))]])
+    assert [tuple(pair) for pair in found.pairs[found.sure]] == [(3, 20)]
+
+
+def test_long_series_of_a_picture_stay_together() -> None:
+    random = np.random.default_rng(0)
+
+    def frame(picture: Image.Image) -> bytes | None:
+        pixels = np.asarray(picture, float) * random.uniform(0.9, 1.1)
+        noisy = pixels + random.normal(0, 3, pixels.shape)
+        return print_of(Image.fromarray(noisy.clip(0, 255).astype(np.uint8)))
+
+    prints = [frame(picture) for picture in PICTURES[:10] for _ in range(12)]
+    assert near_groups(prints) == tuple(tuple(range(12 * i, 12 * i + 12)) for i in range(10))

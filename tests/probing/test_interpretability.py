@@ -37,7 +37,7 @@ def test_a_copied_channel_is_redundant() -> None:
     assert (found.like[COPY], found.like[ORIGINAL]) == (ORIGINAL, COPY)
     assert (found.partner[COPY], found.overlap[COPY]) == (ORIGINAL, 1.0)
     assert np.delete(found.redundancy, [COPY, ORIGINAL]).max() < 0.6
-    assert f"100% of these also excite feature {ORIGINAL} most" in found.sentence(COPY)
+    assert f"100% of its top images also excite feature {ORIGINAL} most" in found.sentence(COPY)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9])

@@ -69,3 +69,11 @@ def test_no_images_at_all(tmp_path: Path) -> None:
 def test_the_result_is_never_put_among_the_images(shapes: Path) -> None:
     with pytest.raises(RunError, match="only ever read"):
         audit_data(str(shapes), ReadConfig(), NETWORK, shapes / "audit")
+
+
+def test_a_folder_among_the_images_is_refused_before_any_work(
+    shapes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bowerbird.auditing.audit", lambda *args, **options: 1 / 0)
+    with pytest.raises(RunError, match="only ever read"):
+        audit_data(str(shapes), ReadConfig(), NETWORK, shapes / "audit")

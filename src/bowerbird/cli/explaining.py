@@ -31,6 +31,7 @@ def explain(
     check: Annotated[bool, Parameter(negative="")] = False,
     filters: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     features: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    attention: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     channel: Annotated[list[int] | None, Parameter(consume_multiple=True)] = None,
     by: Literal["contribution", "variance"] = "contribution",
     out: Path | None = None,
@@ -67,6 +68,9 @@ def explain(
         Draw the filters of these layers instead: names, or 1 for the first, and so on.
     features
         Draw the feature maps of these layers instead.
+    attention
+        Draw what a transformer attends to instead, at these layers: names, or 1 for the first,
+        and so on; by default the last.
     channel
         The feature maps' channels, or the input channel whose filters are shown.
     by
@@ -76,9 +80,10 @@ def explain(
     as_json
         Print the result as JSON.
     """
-    if filters or features:
-        chosen = {"choose": choose, "seed": seed, "target": target}
-        _layers(run, images or [], filters, features, channel, by, out, as_json, chosen)
+    if filters or features or attention is not None:
+        chosen = {"choose": choose, "seed": seed}
+        asked = {"filters": filters, "features": features, "attention": attention}
+        _layers(run, images or [], asked, channel, by, target, out, as_json, chosen)
         return
     how: dict[str, Any] = {
         "method": method, "layer": layer, "target": target, "against": against,
@@ -114,22 +119,27 @@ def _together(runs: list[Path], images: list[str], how: dict[str, Any], as_json:
 def _layers(
     run: Path,
     images: list[str],
-    filters: list[str] | None,
-    features: list[str] | None,
+    asked: dict[str, list[str] | None],
     channel: list[int] | None,
     by: str,
+    target: str | None,
     out: Path | None,
     as_json: bool,
     chosen: dict[str, Any],
 ) -> None:
-    from bowerbird.workflow.explaining import show_features, show_filters
+    from bowerbird.workflow.explaining import show_attention, show_features, show_filters
 
     files: list[Path] = []
+    filters, features, attention = (asked[name] for name in ("filters", "features", "attention"))
     if filters:
         one = channel[0] if channel and not features else None
         files += show_filters(run, filters, channel=one, out=out)
     if features:
-        files += show_features(run, features, images, by=channel or by, out=out, **chosen)
+        files += show_features(
+            run, features, images, by=channel or by, target=target, out=out, **chosen
+        )
+    if attention is not None:
+        files += show_attention(run, attention, images, out=out, **chosen)
     if as_json:
         print_json({"files": [str(file) for file in files]})
         return

@@ -80,13 +80,14 @@ def _next(source: str) -> str:
 def _told(found: Probe) -> str:
     table, on = found.table, found.scored_on
     lines = [f"{table.width:,} features of {table.network} at {table.layer}", ""]
-    lines.append(f"{'estimator':<28}{on:>8}   95 % interval     fitted in  enough features")
+    wide = max(24, *(len(score.name) + 2 for score in found.scores))
+    lines.append(f"{'estimator':<{wide}}{on:>8}   95 % interval     fitted in  enough features")
     for score in found.scores:
         shown, ends = score.evaluations[on], score.evaluations[on].interval
         enough = found.sweep.enough(score.name)
         words = f"{enough:,} of {found.sweep.width:,}" if enough else "not known"
         lines.append(
-            f"{score.name:<28}{shown.accuracy:8.1%}   {ends.low:6.1%} to {ends.high:6.1%}"
+            f"{score.name:<{wide}}{shown.accuracy:8.1%}   {ends.low:6.1%} to {ends.high:6.1%}"
             f"{score.fit_seconds:10.2f} s  {words}"
         )
     for index, name in enumerate(table.classes[:10]):

@@ -11,7 +11,9 @@ Decisions:
   2,258 pairs among 516 eye photographs where six are copies; this finds the six.
 - How alike is certain is learned from the images, too: the similarity that chance reaches
   once in a hundred such sets is extrapolated from the bulk of all pairs (each picture's four
-  nearest, which may be copies, left out), and three tenths of the
+  nearest, which may be copies, left out; and at
+  most half of the way from what the lower nine tenths promise to 1, lest long series pass for
+  the bulk), and three tenths of the
   way from there to 1 is asked, at least 0.75. Handwritten digits of eight by eight pixels
   are all alike: two noughts are no copies there below 0.956.
 - A turned or mirrored picture has the same frequencies with other signs or transposed, so
@@ -56,10 +58,11 @@ _KEPT = 16
 _FLAT = 0.5
 _LEAST_SPREAD = 0.05
 _MARGIN = 0.3
+_SERIES = 0.5
 _CERTAIN, _CERTAIN_OF_FEW = 0.75, 0.85
-_FEW, _DOUBTED = 30, 4  # so many pictures more, of nothing, in the mean of few
+_FEW, _DOUBTED = 30, 2  # so many pictures more, of nothing, in the mean of few
 _SAMPLED = 1000
-_COPIES = 4
+_COPIES, _NO_CHANCE = 4, 0.9  # series of one picture would raise what chance reaches to 1
 _MANY = 5000
 _BLOCK_BYTES = 48_000_000
 
@@ -218,12 +221,22 @@ def _thresholds(ways: Sequence[Array]) -> tuple[float, float]:
     alike = _best(ways, rows, columns)
     alike[rows[:, None] == columns[None]] = 2
     alike.partition(alike.shape[1] - 1 - _COPIES, axis=1)
-    bulk, tail = np.arctanh(np.quantile(alike[:, : -1 - _COPIES], (0.9, 0.99)))
-    scale = NormalDist()
-    z_bulk, z_tail = scale.inv_cdf(0.9), scale.inv_cdf(0.99)
-    z_wanted = scale.inv_cdf(1 - 0.01 / (number * (number - 1) / 2))
-    chance = math.tanh(bulk + (tail - bulk) * (z_wanted - z_bulk) / (z_tail - z_bulk))
+    alike = alike[:, : -1 - _COPIES]
+    alike = alike[alike < _NO_CHANCE]
+    if not len(alike):
+        return _CERTAIN_OF_FEW, _CERTAIN
+    share = 0.01 / (number * (number - 1) / 2)
+    bulk = _extrapolated(alike, 0.5, 0.9, share)
+    chance = min(_extrapolated(alike, 0.9, 0.99, share), bulk + _SERIES * (1 - bulk))
     return max(chance + _MARGIN * (1 - chance), _CERTAIN), chance
+
+
+def _extrapolated(alike: Array, low: float, high: float, share: float) -> float:
+    """The similarity that a share of all pairs exceeds, were the rest normal (Fisher's z)."""
+    scale = NormalDist()
+    bulk, tail = np.arctanh(np.quantile(alike, (low, high)))
+    z_bulk, z_tail, z = scale.inv_cdf(low), scale.inv_cdf(high), scale.inv_cdf(1 - share)
+    return math.tanh(bulk + (tail - bulk) * (z - z_bulk) / (z_tail - z_bulk))
 
 
 def _best(ways: Sequence[Array], rows: Any, columns: Any) -> Array:

@@ -31,6 +31,7 @@ from bowerbird.errors import ConfigError, DataError, ImageError
 from bowerbird.evaluation.predict import evaluate
 from bowerbird.explanation.activations import ORDERS, FeatureMaps, feature_maps
 from bowerbird.explanation.agreement import Comparison, compare
+from bowerbird.explanation.attention import AttentionMaps, attention_maps
 from bowerbird.explanation.attribution import METHODS, Attributor, class_index
 from bowerbird.explanation.faithfulness import Faithfulness, check
 from bowerbird.explanation.results import Attribution, joined
@@ -45,6 +46,7 @@ __all__ = [
     "explain",
     "explain_together",
     "picture",
+    "run_attention",
     "run_features",
 ]
 
@@ -185,17 +187,38 @@ def run_features(
         ConfigError, DataError, ModelError, RunError: see `explain`.
     """
     opened = run if isinstance(run, Run) else load_run(run)
-    chosen = _given(opened, images) if len(images) else _of_run(opened, choose, per_class, seed)
-    network, problems = opened.network(), list[Problem]()
-    read = list(_batches(chosen[:_CHUNK], network, problems))
-    if not read:
-        raise DataError(_unreadable(problems))
-    some, inputs = read[0]
+    network, paths, inputs, problems = _few(opened, images, choose, per_class, seed)
     found = feature_maps(
         network, inputs, layer, by=by, count=count, target=target, classes=opened.classes,
-        paths=[str(one.path) for one in some],
+        paths=paths,
     )  # fmt: skip
-    return found, tuple(problems)
+    return found, problems
+
+
+def run_attention(
+    run: Run | str | Path,
+    layers: Sequence[str] = (),
+    images: Sequence[str | Path] = (),
+    *,
+    choose: Choice = "random",
+    per_class: int = 1,
+    seed: int = 0,
+) -> tuple[tuple[AttentionMaps, ...], tuple[Problem, ...]]:
+    """Attention maps of a run's transformer for a few images, and images that can't be read.
+
+    Args:
+        run: finished, or its folder.
+        layers: see `attention.attention_maps`.
+        images: files and folders; by default some of the run's own.
+        choose: how the run's images are chosen.
+        per_class: at most so many of each class.
+        seed: draws the images.
+
+    Raises:
+        ConfigError, DataError, ModelError, RunError: see `explain`.
+    """
+    network, paths, inputs, problems = _few(run, images, choose, per_class, seed)
+    return attention_maps(network, inputs, layers, paths=paths), problems
 
 
 def picture(path: str | Path, preprocess: Preprocess, side: int = 448) -> NDArray[np.uint8] | None:
@@ -211,6 +234,20 @@ def picture(path: str | Path, preprocess: Preprocess, side: int = 448) -> NDArra
     except ImageError:
         return None
     return np.repeat(pixels, 3, 2) if pixels.shape[2] == 1 else pixels[:, :, :3]
+
+
+def _few(
+    run: Run | str | Path, images: Sequence[str | Path], choose: Choice, per_class: int, seed: int
+) -> tuple[Network, list[str], torch.Tensor, tuple[Problem, ...]]:
+    """A run's network, the first few images, as it takes them, and those that can't be read."""
+    opened = run if isinstance(run, Run) else load_run(run)
+    chosen = _given(opened, images) if len(images) else _of_run(opened, choose, per_class, seed)
+    network, problems = opened.network(), list[Problem]()
+    read = list(_batches(chosen[:_CHUNK], network, problems))
+    if not read:
+        raise DataError(_unreadable(problems))
+    some, inputs = read[0]
+    return network, [str(one.path) for one in some], inputs, tuple(problems)
 
 
 def _explained(

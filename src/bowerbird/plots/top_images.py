@@ -106,8 +106,8 @@ def _row(
             _tile(axes, picture, heat.get((row, top.column)), most, (x, y))
         index = int(probe.table.targets[row])
         mark, colour = ("", _RIGHT) if index == top.target else ("✗ ", _WRONG)
-        said = mark + shortened(probe.table.classes[index], 13)
-        axes.text(x, y + 1.0, said, fontsize=7.5, va="top", color=colour, weight="bold")
+        said = mark + shortened(probe.table.classes[index], 12)
+        axes.text(x, y + 1.0, said, fontsize=7, va="top", color=colour, weight="bold")
         axes.text(x, y + 1.13, f"{value:.3g}", fontsize=7, va="top", color=MUTED)
 
 

@@ -9,6 +9,8 @@ Decisions:
   care.
 - A classifier without probabilities gets its accuracy and confusion; what needs probabilities
   is left out, and said.
+- Trees grow in one thread: scikit-learn's threads, also in 1.9, change the process's filters of
+  warnings while others read them, and can leave them empty.
 - A classifier that stops before it has converged is said, not hidden.
 """
 
@@ -286,7 +288,7 @@ def _fitted(
 def _forest(strength: float, n: int, seed: int) -> Any:
     from sklearn.ensemble import RandomForestClassifier
 
-    return RandomForestClassifier(n_estimators=100, random_state=seed, n_jobs=_jobs(n))
+    return RandomForestClassifier(n_estimators=100, random_state=seed)
 
 
 def _logistic(strength: float, n: int, seed: int) -> Any:
@@ -350,13 +352,6 @@ def _deviation(values: Values) -> Values:
     """Standard deviation per column, a few columns at a time: the whole takes a second table."""
     some = range(0, values.shape[1], 128)
     return np.concatenate([values[:, start : start + 128].std(axis=0) for start in some])
-
-
-def _jobs(n: int) -> int | None:
-    """Threads for the trees: for few images, starting them costs more than it saves."""
-    from bowerbird.machine import cores
-
-    return min(4, cores()) if n >= 300 else None
 
 
 _PENALTIES: Sequence[float] = [float(s) for s in np.logspace(1.0, -3.0, 9)]

@@ -70,11 +70,8 @@ def probe_table(
     numbers, left_out = numbers_of_features(top_k, table.values.shape[1])
     clock = _Clock()
     with clock("estimators"):
-        full = {"random_forest": fit(ESTIMATORS["random_forest"], table, None, FIRST_SEED)}
-        forests = {FIRST_SEED: facts_of(full["random_forest"], table, 0)}
-        for i in range(1, seeds):
-            other = fit(ESTIMATORS["random_forest"], table, None, FIRST_SEED + i)
-            forests[FIRST_SEED + i] = facts_of(other, table, i)
+        forests, first = _forests(table, seeds)
+        full = {"random_forest": first}
         for kind in [*kinds, ESTIMATORS["logistic_regression"]]:
             if kind.name not in full:
                 full[kind.name] = fit(kind, table, None, FIRST_SEED)
@@ -123,6 +120,17 @@ class _Clock:
         began = time.monotonic()
         yield
         self.seconds[part] = time.monotonic() - began
+
+
+def _forests(table: FeatureTable, seeds: int) -> tuple[dict[int, ForestFacts], Fitted]:
+    """What the forest of each seed says, and the first one; never two forests at a time."""
+    kind = ESTIMATORS["random_forest"]
+    others = {
+        FIRST_SEED + i: facts_of(fit(kind, table, None, FIRST_SEED + i), table, i)
+        for i in range(1, seeds)
+    }
+    first = fit(kind, table, None, FIRST_SEED)
+    return {FIRST_SEED: facts_of(first, table, 0)} | others, first
 
 
 def _rankings(

@@ -98,7 +98,9 @@ class Interpretability:
             )
         other = self.numbers[self.partner[column]]
         if self.overlap[column] >= 0.25:
-            words += f"; {self.overlap[column]:.0%} of these also excite feature {other} most"
+            words += (
+                f"; {self.overlap[column]:.0%} of its top images also excite feature {other} most"
+            )
         return words
 
     def row(self, column: int) -> dict[str, Any]:

@@ -25,6 +25,8 @@ from bowerbird.evaluation.results import Evaluation
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from bowerbird.report.where_it_looks import WhereItLooks
+
 __all__ = [
     "ModelFacts",
     "ReportData",
@@ -91,6 +93,7 @@ class ReportData:
         leaked: evaluated pictures known to be in the training data, too; None if nobody
             looked.
         usage: code to use the model, by title.
+        where_it_looks: pictures beside the network's heat maps; None leaves the section out.
         load: gives a picture by path, or None where it can't be read; called from several
             threads at once.
     """
@@ -113,6 +116,7 @@ class ReportData:
     timings: Mapping[str, float] = field(default_factory=dict)
     leaked: int | None = None
     usage: Mapping[str, str] = field(default_factory=dict)
+    where_it_looks: WhereItLooks | None = None
     load: Callable[[str], Image | None] = lambda path: None
 
     def __repr__(self) -> str:

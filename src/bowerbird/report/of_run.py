@@ -1,12 +1,14 @@
 """A run's folder, told: figures, report, model card and `metrics.json`.
 
 Reads only what the run has saved, so it can be written again at any time, and the
-images themselves for the pictures; one that has gone is a grey tile.
+images themselves for the pictures; one that has gone is a grey tile. The network is run on a few
+of them to show where it looks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +21,17 @@ from bowerbird.errors import ImageError
 from bowerbird.evaluation.looks import looks_at, scored_splits
 from bowerbird.evaluation.results import Evaluation
 from bowerbird.report.card import write_model_card
-from bowerbird.report.content import ModelFacts, ReportData
+from bowerbird.report.content import ModelFacts, ReportData, headline
 from bowerbird.report.figures import draw_charts, draw_sheets, save_all
 from bowerbird.report.method import kept_rows, training_words
 from bowerbird.report.page import write_report as write_page
+from bowerbird.report.where_it_looks import where_it_looks
 from bowerbird.runs import Run
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from bowerbird.models.networks import Network
 
 __all__ = ["collect", "write_report"]
 
@@ -38,6 +43,7 @@ def write_report(
     path: str | Path | None = None,
     *,
     evaluations: Mapping[str, Evaluation] | None = None,
+    network: Network | None = None,
 ) -> Path:
     """Write a run's figures, ``report.html``, ``README.md`` and ``metrics.json``.
 
@@ -45,12 +51,15 @@ def write_report(
         run: finished.
         path: of the page; by default ``report.html`` in the run's folder.
         evaluations: by split; by default those of validation and test.
+        network: of this run, if it is loaded already.
 
     Raises:
         RunError: the run isn't finished, or the folder can't be written.
     """
     known = evaluations if evaluations is not None else _evaluated(run)
     data = collect(run, known)
+    root = run.manifest()[0].root
+    data = replace(data, where_it_looks=where_it_looks(run, root, headline(data), network))
     scores = {name: evaluation.to_dict() for name, evaluation in known.items()}
     storage.write_json(run.path / "metrics.json", scores)
     folder = storage.make_folder(run.path / "figures")

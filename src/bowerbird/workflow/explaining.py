@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bowerbird.explanation.faithfulness import Faithfulness
     from bowerbird.explanation.results import Attribution
 
-__all__ = ["Explained", "compare", "explain", "show_features", "show_filters"]
+__all__ = ["Explained", "compare", "explain", "show_attention", "show_features", "show_filters"]
 
 _LIST = "explanation.json"
 
@@ -198,6 +198,46 @@ def show_features(
         figure = feature_sheet(maps, pictures, range(len(maps)))
         files.append(save(figure, folder / f"features-{_plain(maps.layer)}.png"))
     return files
+
+
+def show_attention(
+    run: str | Path,
+    layers: Sequence[str] = (),
+    images: Sequence[str | Path] = (),
+    *,
+    out: Path | None = None,
+    **how: Any,
+) -> list[Path]:
+    """Draw what a run's transformer attends to, at some layers.
+
+    Args:
+        run: a finished run's folder.
+        layers: paths of attentions or blocks, or 1 for the first one, and so on; by default the
+            last one.
+        images: files and folders; by default one image of each class.
+        out: folder to write to; by default ``explanations`` in the run's.
+        **how: see `bowerbird.explanation.of_run.run_attention`.
+
+    Returns:
+        The files.
+    """
+    opened = load_run(run)
+    machine.load("timm", "bowerbird.explanation.of_run", "bowerbird.plots.attention")
+    from bowerbird.explanation.of_run import picture, run_attention
+    from bowerbird.plots import save
+    from bowerbird.plots.attention import attention_sheet
+
+    found, problems = run_attention(opened, layers, images, **how)
+    _tell(problems)
+    preprocess, folder = opened.network().preprocess, _folder(opened, out)
+    pictures = [picture(path, preprocess, 224) for path in found[0].paths]
+    return [
+        save(
+            attention_sheet(maps, pictures, range(len(maps))),
+            folder / f"attention-{_plain(maps.layer)}.png",
+        )
+        for maps in found
+    ]
 
 
 def _folder(run: Run, out: Path | None) -> Path:

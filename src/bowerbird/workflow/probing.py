@@ -77,6 +77,7 @@ def probe(
             "the options about data out, or name DATA."
         )
     machine.load("timm", "bowerbird.probing.examine", "bowerbird.probing.reading")
+    from bowerbird.evaluation.looks import look
     from bowerbird.probing.examine import check_asked, probe_table
     from bowerbird.probing.reading import read_stages, read_table
 
@@ -86,13 +87,17 @@ def probe(
         from bowerbird.report.of_audit import check_place
 
         check_place(out, found.dataset.root)
+    table = read_table(found, layer)
+    stages = read_stages(found) if compare_stages else []
+    if run is not None and "test" in table.splits:
+        notes.append(look(run, found.split, asked=True).sentence)
     asked = {
         "source": str(source if run is None else run.path), "layer": layer, "seeds": seeds,
         "estimators": list(estimators), "top_k": list(top_k),
     }  # fmt: skip
     probed = probe_table(
-        read_table(found, layer), estimators=estimators, top_k=top_k, seeds=seeds,
-        stages=read_stages(found) if compare_stages else (), notes=notes, settings=asked,
+        table, estimators=estimators, top_k=top_k, seeds=seeds, stages=stages, notes=notes,
+        settings=asked,
     )  # fmt: skip
     if out is not None:
         _write(found, probed, out.expanduser().absolute())
@@ -117,8 +122,7 @@ def _as_run(source: Run | str | Path) -> Run | None:
 
 
 def _of_run(run: Run) -> tuple[Source, list[str]]:
-    machine.load("bowerbird.evaluation.looks")
-    from bowerbird.evaluation.looks import is_locked, look
+    from bowerbird.evaluation.looks import is_locked
     from bowerbird.features.extraction import chosen_device
     from bowerbird.probing.reading import Source
 
@@ -126,12 +130,9 @@ def _of_run(run: Run) -> tuple[Source, list[str]]:
     dataset, parts = run.manifest()
     settings, notes = run.recipe.train, []
     there: tuple[str, ...] = SPLITS
-    if len(parts.indices("test")):
-        if is_locked(run):
-            there = ("train", "val")
-            notes.append("The test images are locked and were left alone.")
-        else:
-            notes.append(look(run, parts, asked=True).sentence)
+    if len(parts.indices("test")) and is_locked(run):
+        there = ("train", "val")
+        notes.append("The test images are locked and were left alone.")
     if any(row["phase"] != "probe" for row in run.history()):
         notes.append(
             "The network was trained on these training images: its features know them, and what "

@@ -6,6 +6,7 @@ decided here but the order.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -126,14 +127,20 @@ def _finish(run: Run) -> dict[str, Evaluation]:
     began = time.monotonic()
     predicted = all((run.path / f"predictions_{name}.csv").is_file() for name in on)
     predictor = None if predicted else Predictor(run)
-    _note_doubts(run, dataset, parts, predictor)
+    _note_doubts(run, dataset, parts if "test" in on else _without_test(parts), predictor)
     evaluations = {name: evaluation_of(run, name, predictor) for name in on}
     if not predicted:
         run.note_environment({"seconds_evaluation": round(time.monotonic() - began, 1)})
-    write_report(run, evaluations=evaluations)
+    write_report(run, evaluations=evaluations, network=predictor.network if predictor else None)
     if looks := looks_at(run, parts):
         progress.say(looks.sentence.replace("RUN", str(run.path)))
     return evaluations
+
+
+def _without_test(parts: Split) -> Split:
+    """The split as it is seen while its test images are locked."""
+    seen = tuple(None if part == "test" else part for part in parts.assignment)
+    return dataclasses.replace(parts, assignment=seen)
 
 
 def _note_doubts(run: Run, dataset: Dataset, parts: Split, predictor: Predictor | None) -> None:

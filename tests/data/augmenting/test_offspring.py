@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -155,3 +156,11 @@ def test_an_image_that_is_held_out_as_a_copy_has_no_children() -> None:
     hashes[6] = hashes[7]
     with pytest.raises(DataError, match="Every training image of 'class1' is held out, too"):
         make_plan(ds, Split(split.assignment, tuple(hashes)), ExpandConfig(per_class=9))
+
+
+def test_a_training_image_that_looks_like_a_held_out_one_has_no_children() -> None:
+    ds, split = made({"train": 3, "test": 2}, {"train": 3})
+    near = replace(split, alike=((0, 3),))
+    plan = make_plan(ds, near, ExpandConfig(per_class=9))
+    assert plan.childless == (0,)
+    assert {child.parent.index for child in plan.children} == {1, 2, 5, 6, 7}

@@ -514,4 +514,6 @@ def test_near_duplicates_across_given_splits_are_leaks(near: Path) -> None:
 
 def test_too_many_images_are_not_searched(near: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bowerbird.data.prints.SEARCHED", 10)
-    assert split(read_images(near)).alike == ()
+    found = split(read_images(near))
+    assert found.alike == ()
+    assert "only exact copies" in found.notes[-1]
