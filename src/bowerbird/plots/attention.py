@@ -76,7 +76,7 @@ def _row(
         axes.fill_between([0, 0.97], y, y + tall * 0.97, color=EMPTY)
     else:
         axes.imshow(picture, extent=(0, 0.97, y + 0.97 * tall, y))
-    _below(axes, 0, y + 0.97 * tall, name)
+    _below(axes, 0, y + 0.97 * tall, shortened(name, 16))
     x = 1
     if found.rollout is not None:
         map_ = found.rollout[index]
