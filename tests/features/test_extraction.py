@@ -621,3 +621,14 @@ def test_keys_are_the_same_in_another_process() -> None:
     ]
     assert ours == theirs
     assert len(set(ours)) == 3
+
+
+def test_masks_of_five_axes_are_no_obstacle() -> None:
+    """The traced prefix of a Swin holds its attention masks as buffers of five axes."""
+    network = create_model(
+        "swin_tiny_patch4_window7_224", num_classes=3, weights="none", image_size=112, window_size=7
+    )
+    extractor = Extractor(network, precision="float32")
+    assert any(buffer.dim() == 5 for buffer in extractor.prefix.buffers())
+    pixels = np.zeros((1, 112, 112, 3), np.uint8)
+    assert extractor(pixels).shape == (1, 768)

@@ -174,6 +174,7 @@ def check_step(module: nn.Module, images: torch.Tensor, found: Freezing, prefix:
     before = {name: value.clone() for name, value in module.named_parameters()}
     features = outputs(prefix, images).clone()
     suffix = trace(module.train()).suffix(found.cut)
+    torch.manual_seed(0)  # dropout could leave a head without gradient
     learnt = {n: p for n, p in suffix.named_parameters() if n not in found.frozen}
     optimizer = torch.optim.Rprop(learnt.values(), lr=1e-3)  # one size of step for all
     loss = functional.cross_entropy(suffix(features), torch.tensor([0, 2]))

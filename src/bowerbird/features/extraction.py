@@ -123,7 +123,7 @@ class Extractor:
         prefix = traced.prefix(self.cut)
         self.fingerprint = fingerprint(prefix)
         self.batch = _CPU_BATCH if self.device.type == "cpu" else _DEVICE_BATCH
-        folded = fold_batch_norm(prefix).to(memory_format=torch.channels_last)
+        folded = _with_channels_last(fold_batch_norm(prefix))
         try:
             self.precision = self._precision(folded, precision)
             self.prefix = folded.to(self.device, _DTYPES[self.precision])
@@ -240,6 +240,17 @@ def extract(
     good = tuple(i.content_hash for i in images if i.content_hash not in bad)
     problems = [Problem(str(i.path), bad[i.content_hash]) for i in images if i.content_hash in bad]
     return [Features(store, good, extractor.shape) for store in stores], problems
+
+
+def _with_channels_last(module: nn.Module) -> nn.Module:
+    """Weights of convolutions with channels last; `Module.to` fails at buffers of five axes.
+
+    Such are the attention masks of Swin.
+    """
+    for weight in module.parameters():
+        if weight.dim() == 4:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+    return module
 
 
 def to_network(
