@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import os
 import stat
 import threading
@@ -168,3 +170,10 @@ def test_cache_home_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert storage.cache_home() == Path("/local/bowerbird")
     monkeypatch.setattr("sys.platform", "darwin")
     assert storage.cache_home() == Path("~/Library/Caches/bowerbird").expanduser()
+
+
+def test_csv_reads_again_whatever_is_in_it() -> None:
+    rows = [["a,b", 'say "x"', "plain"], ["car\rriage", "line\nfeed", "ümlaut 🌷"], ["", "0", " "]]
+    text = storage.comma_separated(["one", "two", "three"], rows)
+    assert list(csv.reader(io.StringIO(text, newline=""))) == [["one", "two", "three"], *rows]
+    assert text.startswith("one,two,three\n")

@@ -34,6 +34,10 @@ class Outcome:
     events: list[str]
 
 
+Ran = Callable[..., Outcome]
+"""Runs a command, given as words, in a folder of its own."""
+
+
 class Zygote:
     """The server, seen from a test. A context manager."""
 

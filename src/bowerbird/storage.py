@@ -10,13 +10,15 @@ It also says where caches live. It knows nothing of runs or images.
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import hashlib
+import io
 import json
 import os
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,6 +28,7 @@ __all__ = [
     "FREE_SPACE",
     "atomic",
     "cache_home",
+    "comma_separated",
     "folder_size",
     "hash_bytes",
     "hash_file",
@@ -80,6 +83,17 @@ def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON; NaN is refused, since it is not JSON."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
+
+
+def comma_separated(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """CSV with quotes where they are needed; also for carriage returns, which `csv` forgets."""
+    text = io.StringIO(newline="")
+    plain = csv.writer(text, lineterminator="\n")
+    quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    plain.writerow(header)
+    for row in rows:
+        (quoted if any("\r" in str(cell) for cell in row) else plain).writerow(row)
+    return text.getvalue()
 
 
 def make_folder(path: Path) -> Path:

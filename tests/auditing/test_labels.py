@@ -49,6 +49,13 @@ def test_leaving_a_group_out_equals_learning_anew() -> None:
     assert np.array_equal(found.scores[rest], alone.scores[rest])
 
 
+def test_a_group_larger_than_the_network_is_left_out_as_exactly() -> None:
+    features, targets = clouds((30, 30, 30), width=5)
+    group = list(range(10, 60))
+    found = leave_one_out(features, targets, 3, [group], strengths=(0.3,))
+    assert found.scores[group] == pytest.approx(by_hand(features, targets, group, 0.3), abs=1e-8)
+
+
 def test_the_strength_is_the_one_that_predicts_best() -> None:
     features, targets = clouds(apart=1.0)
     found = leave_one_out(features, targets, 3)

@@ -7,38 +7,19 @@ import json
 import os
 import re
 import signal
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
 
 from drawing import draw_folder
-from zygote import Outcome, Zygote
+from zygote import Ran
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
-Run = Callable[..., Outcome]
 EXPAND = ["--per-class", "8", "--val", "1", "--test", "2", "--size", "32", "--out", "out"]
 TINY = ["--model", "test_resnet", "--weights", "none", "--image-size", "32", "--method", "probe",
         "--views", "1", "--precision", "float32", "--workers", "1", "--offline"]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    with Zygote() as server:
-        yield server
-
-
-@pytest.fixture
-def run(zygote: Zygote, tmp_path: Path) -> Run:
-    """Run a command in an empty folder."""
-
-    def ran(*arguments: str | Path, **options: Any) -> Outcome:
-        return zygote.run(arguments, folder=tmp_path, **options)
-
-    return ran
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +33,7 @@ def contents(root: Path) -> dict[str, bytes]:
     return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
-def test_a_set_is_expanded_and_trained_on(run: Run, data: Path, tmp_path: Path) -> None:
+def test_a_set_is_expanded_and_trained_on(run: Ran, data: Path, tmp_path: Path) -> None:
     done = run("expand", data, *EXPAND)
     assert done.code == 0, done.stderr
     assert re.search(
@@ -74,14 +55,14 @@ def test_a_set_is_expanded_and_trained_on(run: Run, data: Path, tmp_path: Path) 
     assert (again["made"], again["children"]) == (0, 10)
 
 
-def test_the_folder_has_the_datas_name_by_itself(run: Run, data: Path, tmp_path: Path) -> None:
+def test_the_folder_has_the_datas_name_by_itself(run: Ran, data: Path, tmp_path: Path) -> None:
     done = run("expand", data, "--per-class", "4", "--size", "16")
     assert done.code == 0, done.stderr
     assert (tmp_path / "shapes-expanded" / "manifest.csv").is_file()
     assert "Larger than 4 and kept whole: 'circle'" in done.stderr
 
 
-def test_killed_anywhere_it_goes_on_to_the_same_bytes(run: Run, data: Path, tmp_path: Path) -> None:
+def test_killed_anywhere_it_goes_on_to_the_same_bytes(run: Ran, data: Path, tmp_path: Path) -> None:
     whole = run("expand", data, *EXPAND[:-1], "whole")
     assert whole.code == 0, whole.stderr
     events = len(whole.events)
@@ -117,7 +98,7 @@ def test_killed_anywhere_it_goes_on_to_the_same_bytes(run: Run, data: Path, tmp_
     ],
 )
 def test_wrong_use(
-    run: Run, data: Path, tmp_path: Path, options: list[str], code: int, words: str
+    run: Ran, data: Path, tmp_path: Path, options: list[str], code: int, words: str
 ) -> None:
     done = run("expand", data, *options, "--out", "out")
     assert done.code == code, done.stderr
@@ -125,7 +106,7 @@ def test_wrong_use(
     assert not (tmp_path / "out").exists()
 
 
-def test_not_into_the_data(run: Run, data: Path) -> None:
+def test_not_into_the_data(run: Ran, data: Path) -> None:
     before = contents(data)
     done = run("expand", data, "--out", data / "more")
     assert done.code == 1
@@ -133,14 +114,14 @@ def test_not_into_the_data(run: Run, data: Path) -> None:
     assert contents(data) == before
 
 
-def test_another_request_is_refused(run: Run, data: Path) -> None:
+def test_another_request_is_refused(run: Ran, data: Path) -> None:
     assert run("expand", data, *EXPAND).code == 0
     done = run("expand", data, *EXPAND, "--seed", "1")
     assert done.code == 1
     assert "holds another expansion: --seed 0 there, 1 asked for" in done.stderr
 
 
-def test_a_preview_is_drawn_and_told(run: Run, data: Path, tmp_path: Path) -> None:
+def test_a_preview_is_drawn_and_told(run: Ran, data: Path, tmp_path: Path) -> None:
     done = run("preview", data, "--augment", "rotate=15,fill=wrap,flip", "--out", "new/sheet.png")
     assert done.code == 0, done.stderr
     assert done.stdout.splitlines() == [
@@ -167,7 +148,7 @@ def test_a_preview_is_drawn_and_told(run: Run, data: Path, tmp_path: Path) -> No
     ],
 )
 def test_a_preview_that_makes_no_sense(
-    run: Run, data: Path, options: list[str], code: int, words: str
+    run: Ran, data: Path, options: list[str], code: int, words: str
 ) -> None:
     done = run("preview", data, *options)
     assert done.code == code, done.stderr

@@ -10,16 +10,15 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
 
 from bowerbird.config import load_recipe
 from drawing import draw_folder
-from zygote import Outcome, Zygote
+from zygote import Outcome, Ran, Zygote
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -41,24 +40,6 @@ def tiny(*others: str) -> list[str]:
 
 
 TINY = tiny()
-
-Run = Callable[..., Outcome]
-
-
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    with Zygote() as server:
-        yield server
-
-
-@pytest.fixture
-def run(zygote: Zygote, tmp_path: Path) -> Run:
-    """Run a command in an empty folder."""
-
-    def ran(*arguments: str | Path, **options: Any) -> Outcome:
-        return zygote.run(arguments, folder=tmp_path, **options)
-
-    return ran
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +92,7 @@ def test_help_and_version_do_not_load_torch() -> None:
     [[], ["--help"], ["--version"], ["train", "--help"], ["predict", "--help"]],
     ids=" ".join,
 )
-def test_help_is_no_mistake(run: Run, arguments: Sequence[str]) -> None:
+def test_help_is_no_mistake(run: Ran, arguments: Sequence[str]) -> None:
     outcome = run(*arguments)
     assert outcome.code == 0
     assert outcome.stdout.strip()
@@ -147,7 +128,7 @@ def test_help_is_no_mistake(run: Run, arguments: Sequence[str]) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_wrong_use(run: Run, tmp_path: Path, arguments: Sequence[str], words: str) -> None:
+def test_wrong_use(run: Ran, tmp_path: Path, arguments: Sequence[str], words: str) -> None:
     assert re.search(words, sentence(run(*arguments), 2))
     assert not (tmp_path / "runs").exists()
 
@@ -162,12 +143,12 @@ def test_wrong_use(run: Run, tmp_path: Path, arguments: Sequence[str], words: st
         ("[train]\nepochs = 'many'\n", "train.epochs.*'many'"),
     ],
 )
-def test_a_recipe_with_a_mistake(run: Run, tmp_path: Path, text: str, words: str) -> None:
+def test_a_recipe_with_a_mistake(run: Ran, tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "recipe.toml").write_text(text)
     assert re.search(words, sentence(run("train", "x", "--config", "recipe.toml"), 2))
 
 
-def test_shares_that_leave_nothing(run: Run, data: Path, tmp_path: Path) -> None:
+def test_shares_that_leave_nothing(run: Ran, data: Path, tmp_path: Path) -> None:
     found = sentence(run("train", data, *TINY, "--val", "0.6", "--test", "0.6"), 2)
     assert "nothing is left to train on" in found
     assert not (tmp_path / "runs").exists()
@@ -176,12 +157,12 @@ def test_shares_that_leave_nothing(run: Run, data: Path, tmp_path: Path) -> None
 # Bad input: 1, one sentence with the next step, nothing left behind
 
 
-def test_there_is_no_such_folder(run: Run, data: Path) -> None:
+def test_there_is_no_such_folder(run: Ran, data: Path) -> None:
     found = sentence(run("train", data.with_name("shaeps"), *TINY), 1)
     assert f"Did you mean {data}" in found
 
 
-def test_an_empty_folder(run: Run, tmp_path: Path) -> None:
+def test_an_empty_folder(run: Ran, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     found = sentence(run("train", "empty", *TINY), 1)
     assert "holds no images" in found
@@ -189,14 +170,14 @@ def test_an_empty_folder(run: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-def test_one_class_only(run: Run, tmp_path: Path) -> None:
+def test_one_class_only(run: Ran, tmp_path: Path) -> None:
     draw_folder(tmp_path / "one", ["cat"], 5)
     found = sentence(run("train", "one", *TINY), 1)
     assert "only one class: 'cat' (5 images)" in found
     assert "at least two" in found
 
 
-def test_a_class_with_one_image(run: Run, tmp_path: Path) -> None:
+def test_a_class_with_one_image(run: Ran, tmp_path: Path) -> None:
     draw_folder(tmp_path / "few", ["cat", "dog"], 8)
     draw_folder(tmp_path / "few", ["owl"], 1)
     found = sentence(run("train", "few", *TINY), 1)
@@ -204,7 +185,7 @@ def test_a_class_with_one_image(run: Run, tmp_path: Path) -> None:
     assert "'cat'" not in found
 
 
-def test_a_table_without_the_column(run: Run, data: Path, tmp_path: Path) -> None:
+def test_a_table_without_the_column(run: Ran, data: Path, tmp_path: Path) -> None:
     table = tmp_path / "labels.csv"
     table.write_text("image,level\ncircle_000.jpg,circle\n")
     found = sentence(run("train", table, *TINY, "--label-column", "grade"), 1)
@@ -213,7 +194,7 @@ def test_a_table_without_the_column(run: Run, data: Path, tmp_path: Path) -> Non
     assert "--label-column" in found
 
 
-def test_a_table_of_files_that_are_not_there(run: Run, tmp_path: Path) -> None:
+def test_a_table_of_files_that_are_not_there(run: Ran, tmp_path: Path) -> None:
     rows = "".join(f"{n}.jpg,{'ab'[n % 2]}\n" for n in range(20))
     (tmp_path / "labels.csv").write_text("image,label\n" + rows)
     found = sentence(run("train", "labels.csv", *TINY), 1)
@@ -221,7 +202,7 @@ def test_a_table_of_files_that_are_not_there(run: Run, tmp_path: Path) -> None:
     assert "--image-root" in found
 
 
-def test_nothing_can_be_read(run: Run, tmp_path: Path) -> None:
+def test_nothing_can_be_read(run: Ran, tmp_path: Path) -> None:
     draw_folder(tmp_path / "bad", ["cat", "dog"], 3)
     for file in (tmp_path / "bad").rglob("*.jpg"):
         file.write_bytes(b"not an image")
@@ -240,7 +221,7 @@ def test_nothing_can_be_read(run: Run, tmp_path: Path) -> None:
     ],
 )
 def test_a_mistake_leaves_nothing_behind(
-    run: Run, data: Path, tmp_path: Path, options: Sequence[str], words: str
+    run: Ran, data: Path, tmp_path: Path, options: Sequence[str], words: str
 ) -> None:
     outcome = run("train", data, *tiny(*options), "--out", "run")
     assert outcome.code in (1, 2)
@@ -249,14 +230,14 @@ def test_a_mistake_leaves_nothing_behind(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_that_exists(run: Run, data: Path, trained: Path) -> None:
+def test_a_run_that_exists(run: Ran, data: Path, trained: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in trained.rglob("*")}
     found = sentence(run("train", data, *TINY, "--out", trained), 1)
     assert f"bowerbird resume {trained}" in found
     assert {p: p.stat().st_mtime_ns for p in trained.rglob("*")} == before
 
 
-def test_a_file_in_the_way(run: Run, data: Path, tmp_path: Path) -> None:
+def test_a_file_in_the_way(run: Ran, data: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     assert "--out" in sentence(run("train", data, *TINY, "--out", "file"), 1)
     assert "--out" in sentence(run("train", data, *TINY, "--out", "file/run"), 1)
@@ -264,7 +245,7 @@ def test_a_file_in_the_way(run: Run, data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(hasattr(os, "getuid") and os.getuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_is_read_only(run: Run, data: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_read_only(run: Ran, data: Path, tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o555)
     found = sentence(run("train", data, *TINY, "--out", "locked/run"), 1)
     assert "can't be written" in found
@@ -272,7 +253,7 @@ def test_a_folder_that_is_read_only(run: Run, data: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("command", ["resume", "evaluate", "predict", "report"])
-def test_no_run(run: Run, command: str, tmp_path: Path) -> None:
+def test_no_run(run: Ran, command: str, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     rest = ["x.jpg"] if command == "predict" else []
     assert "There is no run nowhere" in sentence(run(command, "nowhere", *rest), 1)
@@ -293,7 +274,7 @@ def test_no_run(run: Run, command: str, tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("damage", ["cut", "binary"])
 def test_a_damaged_run(
-    run: Run, trained: Path, data: Path, tmp_path: Path, name: str, command: str, damage: str
+    run: Ran, trained: Path, data: Path, tmp_path: Path, name: str, command: str, damage: str
 ) -> None:
     shutil.copytree(trained, tmp_path / "run")
     file = tmp_path / "run" / name
@@ -307,7 +288,7 @@ def test_a_damaged_run(
     assert Path(name).name in found or str(Path("run", name).parent) in found
 
 
-def test_a_run_that_is_not_finished(run: Run, trained: Path, data: Path, tmp_path: Path) -> None:
+def test_a_run_that_is_not_finished(run: Ran, trained: Path, data: Path, tmp_path: Path) -> None:
     shutil.copytree(trained, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "model")
     for command in (["report", "run"], ["predict", "run", data / "circle" / "circle_000.jpg"]):
@@ -321,7 +302,7 @@ def test_a_run_that_is_not_finished(run: Run, trained: Path, data: Path, tmp_pat
 # Data that is odd, and trained on all the same
 
 
-def test_40_percent_unreadable(run: Run, tmp_path: Path) -> None:
+def test_40_percent_unreadable(run: Ran, tmp_path: Path) -> None:
     root = draw_folder(tmp_path / "data", per_class=20, size=40)
     bad = [file for n, file in enumerate(sorted(root.rglob("*.jpg"))) if n % 5 in (1, 3)]
     for number, file in enumerate(bad):
@@ -338,7 +319,7 @@ def test_40_percent_unreadable(run: Run, tmp_path: Path) -> None:
     assert used + sum(row["split"] == "train" for row in rows) == 36
 
 
-def test_names_in_any_script_with_spaces_and_200_characters(run: Run, tmp_path: Path) -> None:
+def test_names_in_any_script_with_spaces_and_200_characters(run: Ran, tmp_path: Path) -> None:
     names = ["Ærø – 'quoted'", '猫, "cats"', "x" * 200]
     root = draw_folder(tmp_path / "data ä [1]", names, 6, size=40, ending=".png")
     first = sorted(next(root.iterdir()).iterdir())[0]
@@ -353,7 +334,7 @@ def test_names_in_any_script_with_spaces_and_200_characters(run: Run, tmp_path: 
     assert [row["path"] for row in json.loads(found.stdout)] == [str(path) for path in images[:3]]
 
 
-def test_the_data_is_only_read(run: Run, data: Path) -> None:
+def test_the_data_is_only_read(run: Ran, data: Path) -> None:
     before = {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in sorted(data.rglob("*"))}
     assert run("train", data, *TINY).code == 0
     assert {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in sorted(data.rglob("*"))} == before
@@ -362,7 +343,7 @@ def test_the_data_is_only_read(run: Run, data: Path) -> None:
 # Results on stdout
 
 
-def test_train_says_what_came_out_and_what_to_do_next(run: Run, data: Path, tmp_path: Path) -> None:
+def test_train_says_what_came_out_and_what_to_do_next(run: Ran, data: Path, tmp_path: Path) -> None:
     outcome = run("train", data, *TINY)
     folder = tmp_path / "runs" / "shapes-1"
     assert outcome.code == 0
@@ -388,7 +369,7 @@ def test_train_says_what_came_out_and_what_to_do_next(run: Run, data: Path, tmp_
     ids=" ".join,
 )
 def test_json_is_json_and_nothing_else(
-    run: Run, trained: Path, tmp_path: Path, arguments: Sequence[str]
+    run: Ran, trained: Path, tmp_path: Path, arguments: Sequence[str]
 ) -> None:
     shutil.copytree(trained, tmp_path / "run")
     outcome = run(*["run" if word == "RUN" else word for word in arguments])
@@ -400,7 +381,7 @@ def test_json_is_json_and_nothing_else(
     json.loads(outcome.stdout, parse_constant=refuse)
 
 
-def test_train_json(run: Run, data: Path) -> None:
+def test_train_json(run: Ran, data: Path) -> None:
     outcome = run("train", data, *TINY, "--json")
     found = json.loads(outcome.stdout)
     assert found["finished"] is True
@@ -409,7 +390,7 @@ def test_train_json(run: Run, data: Path) -> None:
     assert set(found["evaluations"]) == {"val", "test"}
 
 
-def test_evaluate(run: Run, trained: Path) -> None:
+def test_evaluate(run: Ran, trained: Path) -> None:
     figures = json.loads(run("evaluate", trained, "--on", "val", "--json").stdout)
     assert figures["on"] == "val"
     outcome = run("evaluate", trained, "--on", "val")
@@ -421,7 +402,7 @@ def test_evaluate(run: Run, trained: Path) -> None:
     assert "train, val, test" in sentence(run("evaluate", trained, "--on", "exam"), 2)
 
 
-def test_report_writes_one_file_again(run: Run, trained: Path, tmp_path: Path) -> None:
+def test_report_writes_one_file_again(run: Ran, trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained, tmp_path / "run")
     (tmp_path / "run" / "report.html").unlink()
     outcome = run("report", "run", report=True)
@@ -432,7 +413,7 @@ def test_report_writes_one_file_again(run: Run, trained: Path, tmp_path: Path) -
     assert not re.search(r"""(src|href)=["']https?://""", page)
 
 
-def test_a_cache_is_shown_and_cleared(run: Run, data: Path) -> None:
+def test_a_cache_is_shown_and_cleared(run: Ran, data: Path) -> None:
     run("train", data, *TINY)
     shown = run("cache")
     assert "test_resnet" in shown.stdout
@@ -442,7 +423,7 @@ def test_a_cache_is_shown_and_cleared(run: Run, data: Path) -> None:
     assert json.loads(run("cache", "--json").stdout) == []
 
 
-def test_the_cache_shows_and_clears_what_was_unpacked(run: Run, data: Path, tmp_path: Path) -> None:
+def test_the_cache_shows_and_clears_what_was_unpacked(run: Ran, data: Path, tmp_path: Path) -> None:
     archive = shutil.make_archive(str(tmp_path / "shapes"), "zip", data)
     assert run("train", archive, *TINY).code == 0
     assert archive in run("cache").stdout
@@ -455,7 +436,7 @@ def test_the_cache_shows_and_clears_what_was_unpacked(run: Run, data: Path, tmp_
     assert kinds == {"features"}
 
 
-def test_a_link_without_network_is_one_clear_line(run: Run) -> None:
+def test_a_link_without_network_is_one_clear_line(run: Ran) -> None:
     outcome = run("train", "http://127.0.0.1:9/x.zip", *TINY)
     assert outcome.code == 1
     assert outcome.stdout == ""
@@ -474,7 +455,7 @@ def images(data: Path, tmp_path: Path) -> list[str]:
 
 
 def test_predict_reports_what_it_cannot_read_and_goes_on(
-    run: Run, trained: Path, images: list[str]
+    run: Ran, trained: Path, images: list[str]
 ) -> None:
     outcome = run("predict", trained, *images)
     assert outcome.code == 0
@@ -492,7 +473,7 @@ def test_predict_reports_what_it_cannot_read_and_goes_on(
 
 
 def test_predict_reads_paths_from_standard_input(
-    run: Run, trained: Path, images: list[str]
+    run: Ran, trained: Path, images: list[str]
 ) -> None:
     given = run("predict", trained, *images, "--json")
     listed = "".join(f"{path}\n" for path in images)
@@ -506,7 +487,7 @@ def test_predict_reads_paths_from_standard_input(
 
 
 def test_predict_a_file_whose_name_is_not_unicode(
-    run: Run, trained: Path, images: list[str], tmp_path: Path
+    run: Ran, trained: Path, images: list[str], tmp_path: Path
 ) -> None:
     odd = tmp_path / "caf\udce9.jpg"
     odd.write_bytes(Path(images[0]).read_bytes())
@@ -518,7 +499,7 @@ def test_predict_a_file_whose_name_is_not_unicode(
 
 
 def test_predict_on_a_folder_and_into_a_file(
-    run: Run, trained: Path, data: Path, tmp_path: Path
+    run: Ran, trained: Path, data: Path, tmp_path: Path
 ) -> None:
     outcome = run("predict", trained, data / "circle", "--output", "found.csv")
     assert outcome.code == 0
@@ -527,17 +508,17 @@ def test_predict_on_a_folder_and_into_a_file(
         assert len(list(csv.DictReader(file))) == 10
 
 
-def test_predict_needs_images(run: Run, trained: Path) -> None:
+def test_predict_needs_images(run: Ran, trained: Path) -> None:
     assert "bowerbird predict RUN IMAGES" in sentence(run("predict", trained, stdin="\n"), 1)
 
 
-def test_predict_only_unreadable_images(run: Run, trained: Path, images: list[str]) -> None:
+def test_predict_only_unreadable_images(run: Ran, trained: Path, images: list[str]) -> None:
     outcome = run("predict", trained, *images[2:], "--json")
     assert outcome.code == 0
     assert [row["class"] for row in json.loads(outcome.stdout)] == [None, None]
 
 
-def test_predictions_agree_with_the_runs_own(run: Run, trained: Path, data: Path) -> None:
+def test_predictions_agree_with_the_runs_own(run: Ran, trained: Path, data: Path) -> None:
     with (trained / "predictions_test.csv").open(newline="") as file:
         known = {str(data / row["path"]): row["predicted"] for row in csv.DictReader(file)}
     found = json.loads(run("predict", trained, *known, "--json").stdout)
@@ -545,7 +526,7 @@ def test_predictions_agree_with_the_runs_own(run: Run, trained: Path, data: Path
 
 
 def test_the_model_loads_in_plain_timm_and_says_the_same(
-    run: Run, trained: Path, data: Path
+    run: Ran, trained: Path, data: Path
 ) -> None:
     import timm
     import torch
@@ -567,7 +548,7 @@ def test_the_model_loads_in_plain_timm_and_says_the_same(
 # Recipes
 
 
-def test_a_recipe_repeats_the_run_exactly(run: Run, data: Path, tmp_path: Path) -> None:
+def test_a_recipe_repeats_the_run_exactly(run: Ran, data: Path, tmp_path: Path) -> None:
     options = ["--method", "finetune", "--epochs", "1", "--batch-size", "8", "--seed", "3"]
     first = run("train", data, *tiny(*options), "--val", "2", "--split-seed", "5", "--out", "a")
     assert first.code == 0, first.stderr
@@ -578,7 +559,7 @@ def test_a_recipe_repeats_the_run_exactly(run: Run, data: Path, tmp_path: Path) 
 
 
 def test_options_override_the_recipe_and_leave_the_rest(
-    run: Run, data: Path, tmp_path: Path
+    run: Ran, data: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "recipe.toml").write_text(
         "data = 'elsewhere'\n[split]\nval = 0.3\nsplit_seed = 4\n"
@@ -595,7 +576,7 @@ def test_options_override_the_recipe_and_leave_the_rest(
     assert (recipe.train.views, recipe.network.image_size) == (1, 32)
 
 
-def test_options_are_checked_together_with_the_recipe(run: Run, tmp_path: Path) -> None:
+def test_options_are_checked_together_with_the_recipe(run: Ran, tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_text("[train]\nmethod = 'gradual'\nfreeze = 'backbone'\n")
     recipe = ["train", "nowhere", "--config", "recipe.toml"]
     good = run(*recipe, "--unfreeze", "0=head,2=layer4")

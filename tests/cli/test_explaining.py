@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,12 +17,6 @@ TRAIN = [
     "--model", "test_resnet", "--weights", "none", "--image-size", "64", "--method", "probe",
     "--precision", "float32", "--workers", "1", "--offline",
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    with Zygote() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

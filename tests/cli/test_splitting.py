@@ -6,14 +6,12 @@ import csv
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from drawing import draw_folder
-from zygote import Outcome, Zygote
+from zygote import Ran
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -28,24 +26,6 @@ OPTIONS = {
 }
 TINY = ["--offline", *(word for option in OPTIONS.items() for word in option)]
 
-Run = Callable[..., Outcome]
-
-
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    with Zygote() as server:
-        yield server
-
-
-@pytest.fixture
-def run(zygote: Zygote, tmp_path: Path) -> Run:
-    """Run a command in an empty folder."""
-
-    def ran(*arguments: str | Path, **options: Any) -> Outcome:
-        return zygote.run(arguments, folder=tmp_path, **options)
-
-    return ran
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -53,7 +33,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_folder(tmp_path_factory.mktemp("data") / "shapes", split=parts, size=40)
 
 
-def test_a_split_is_written(run: Run, data: Path, tmp_path: Path) -> None:
+def test_a_split_is_written(run: Ran, data: Path, tmp_path: Path) -> None:
     outcome = run("split", data, "--val", "0.5", "--group-by", r"path:_00(\d)")
     assert outcome.code == 0, outcome.stderr
     assert "bowerbird train split.csv" in outcome.stdout
@@ -66,7 +46,7 @@ def test_a_split_is_written(run: Run, data: Path, tmp_path: Path) -> None:
     assert "never overwritten" in again.stderr
 
 
-def test_folds_are_written_and_told_as_json(run: Run, data: Path) -> None:
+def test_folds_are_written_and_told_as_json(run: Ran, data: Path) -> None:
     outcome = run("split", data, "--folds", "3", "--out", "x.csv", "--json")
     told = json.loads(outcome.stdout)
     assert told["table"] == "x.csv"
@@ -85,7 +65,7 @@ def test_folds_are_written_and_told_as_json(run: Run, data: Path) -> None:
         (["--group-by", "patient"], "--group-by is for a table"),
     ],
 )
-def test_wrong_use(run: Run, data: Path, options: list[str], words: str, tmp_path: Path) -> None:
+def test_wrong_use(run: Ran, data: Path, options: list[str], words: str, tmp_path: Path) -> None:
     for command in (["split", data], ["train", data, *TINY]):
         outcome = run(*command, *options)
         assert outcome.code == 2
@@ -94,7 +74,7 @@ def test_wrong_use(run: Run, data: Path, options: list[str], words: str, tmp_pat
 
 
 def test_a_fold_on_the_command_line_of_a_recipe_with_folds(
-    run: Run, data: Path, tmp_path: Path
+    run: Ran, data: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "recipe.toml").write_text("[split]\nfolds = 3\n")
     outcome = run("split", data, "--config", "recipe.toml", "--fold", "2", "--out", "two.csv")
@@ -103,7 +83,7 @@ def test_a_fold_on_the_command_line_of_a_recipe_with_folds(
 
 
 def test_all_folds_are_trained_and_the_test_images_opened(
-    run: Run, data: Path, tmp_path: Path
+    run: Ran, data: Path, tmp_path: Path
 ) -> None:
     outcome = run("train", data, *TINY, "--folds", "2", "--out", "cv")
     assert outcome.code == 0, outcome.stderr
@@ -119,7 +99,7 @@ def test_all_folds_are_trained_and_the_test_images_opened(
     assert "looks" not in json.loads(run("evaluate", "cv-fold2", "--on", "val", "--json").stdout)
 
 
-def test_folds_as_json(run: Run, data: Path) -> None:
+def test_folds_as_json(run: Ran, data: Path) -> None:
     outcome = run("train", data, *TINY, "--folds", "2", "--json")
     told = json.loads(outcome.stdout)
     assert len(told["runs"]) == len(told["accuracies"]) == 2

@@ -77,3 +77,16 @@ def test_a_folder_among_the_images_is_refused_before_any_work(
     monkeypatch.setattr("bowerbird.auditing.audit", lambda *args, **options: 1 / 0)
     with pytest.raises(RunError, match="only ever read"):
         audit_data(str(shapes), ReadConfig(), NETWORK, shapes / "audit")
+
+
+def test_a_result_may_lie_beside_its_table_but_not_among_the_images(
+    shapes: Path, tmp_path: Path
+) -> None:
+    rows = [f"{p.relative_to(tmp_path)},{p.parent.name}" for p in sorted(shapes.rglob("*.jpg"))]
+    table = tmp_path / "labels.csv"
+    table.write_text("\n".join(["path,label", *rows]) + "\n")
+    found = audit_data(str(table), ReadConfig(), NETWORK, tmp_path / "audit")
+    assert found.images == 37
+    assert (tmp_path / "audit" / "audit.html").is_file()
+    with pytest.raises(RunError, match="only ever read"):
+        audit_data(str(table), ReadConfig(), NETWORK, shapes / "circle" / "audit")

@@ -27,7 +27,6 @@ from bowerbird.data.checks import check
 from bowerbird.data.dataset import Dataset
 from bowerbird.data.entries import (
     Entry,
-    comma_separated,
     entries_of,
     lay_over,
     read_entries,
@@ -90,7 +89,7 @@ class Fixed:
         _check_out(manifest, self.dataset.root)
         beside = changes_beside(manifest)
         storage.make_folder(manifest.expanduser().absolute().parent)
-        storage.write_text(beside, comma_separated(COLUMNS, map(_as_fix, self.changes)))
+        storage.write_text(beside, storage.comma_separated(COLUMNS, map(_as_fix, self.changes)))
         write_entries(manifest, self.entries)
         return beside
 

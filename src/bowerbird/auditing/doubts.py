@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bowerbird.auditing.labels import leave_one_out
+from bowerbird.auditing.labels import leave_one_out, rows_together
 from bowerbird.data.dataset import Dataset
-from bowerbird.data.prints import groups_of
 from bowerbird.data.splitting.splits import Split
 from bowerbird.features.cache import FeatureCache
 from bowerbird.features.extraction import Extractor, Image, extract
@@ -49,21 +48,20 @@ def suspect_labels(
     targets = np.array([ds.samples[i].target for i in rows], np.int64)
     if len(np.unique(targets)) < 2:
         return {}
-    values = found.numpy().reshape(len(rows), -1)  # there are rows: two classes at least
-    judged = leave_one_out(values, targets, len(ds.classes), _together(ds, split, rows))
+    values = found.numpy().reshape(len(rows), -1)
+    judged = leave_one_out(
+        values, targets, len(ds.classes), rows_together(ds, rows, _copies(split))
+    )
     return {
         ds.samples[rows[row]].path: ds.classes[int(judged.suggestion[row])]
         for row in map(int, judged.flagged)
     }
 
 
-def _together(ds: Dataset, split: Split, used: list[int]) -> list[list[int]]:
-    """Rows that are one picture, or of one group."""
-    place = {i: row for row, i in enumerate(used)}
-    first: dict[str, int] = {}
-    ties = [(unit[0], other) for unit in split.alike for other in unit[1:]]
-    for i in used:
-        names = [f"bytes {split.hashes[i]}"]
-        names += [f"group {ds.samples[i].group}"] if ds.samples[i].group else []
-        ties += [(first[n], i) for n in names if first.setdefault(n, i) != i]
-    return [[place[i] for i in group if i in place] for group in groups_of(ties)]
+def _copies(split: Split) -> list[tuple[int, ...]]:
+    """Sets of samples with the same bytes, and those that look alike."""
+    same: dict[str, list[int]] = {}
+    for i, content_hash in enumerate(split.hashes):
+        if content_hash is not None:
+            same.setdefault(content_hash, []).append(i)
+    return [*map(tuple, same.values()), *split.alike]

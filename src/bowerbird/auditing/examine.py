@@ -37,7 +37,6 @@ from bowerbird.auditing.sufficiency import learning_curve
 from bowerbird.config import NetworkConfig
 from bowerbird.data.checks import Checked, check
 from bowerbird.data.dataset import SPLITS, Dataset
-from bowerbird.data.prints import groups_of
 from bowerbird.features.cache import FeatureCache
 from bowerbird.features.extraction import Image, extract
 from bowerbird.models.networks import from_config
@@ -238,15 +237,7 @@ class _Work:
         return Case(sample.path, label, sample.split, caption, **more)
 
     def _together(self) -> list[list[int]]:
-        """Rows of the features that are one picture, or of one group of the source."""
-        place = {int(i): row for row, i in enumerate(self.rows)}
-        ties = [(g[0], other) for g in self.copies.groups for other in g[1:]]
-        first: dict[str, int] = {}
-        for i in place:
-            group = self.ds.samples[i].group
-            if group is not None and first.setdefault(group, i) != i:
-                ties.append((first[group], i))
-        return [[place[i] for i in group if i in place] for group in groups_of(ties)]
+        return labels.rows_together(self.ds, self.rows.tolist(), self.copies.groups)
 
     def _favoured(self) -> Indices | None:
         """Per sample the class that all other images favour; -1 where nobody knows."""

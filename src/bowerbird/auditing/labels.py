@@ -25,7 +25,7 @@ Decisions:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -33,9 +33,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bowerbird.data.dataset import Dataset
+from bowerbird.data.prints import groups_of
 from bowerbird.evaluation.metrics import wilson
 
-__all__ = ["LeftOut", "centred", "leave_one_out", "second_opinion"]
+__all__ = ["LeftOut", "centred", "leave_one_out", "rows_together", "second_opinion"]
 
 STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Regularisations tried."""
@@ -226,6 +228,26 @@ def centred(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.asarray(moved / np.maximum(size, 1e-12), np.float32)
 
 
+def rows_together(
+    ds: Dataset, rows: Sequence[int], alike: Iterable[Sequence[int]]
+) -> list[list[int]]:
+    """Rows of the features that are left out together: one picture, or one group of the source.
+
+    Args:
+        ds: the images.
+        rows: index of the sample of each row.
+        alike: sets of indices of samples that are one picture.
+    """
+    place = {int(i): row for row, i in enumerate(rows)}
+    ties = [(unit[0], other) for unit in alike for other in unit[1:]]
+    first: dict[str, int] = {}
+    for i in place:
+        group = ds.samples[i].group
+        if group is not None and first.setdefault(group, i) != i:
+            ties.append((first[group], i))
+    return [[place[i] for i in unit if i in place] for unit in groups_of(ties)]
+
+
 class _Spectrum:
     """The ridge regression of all images in its eigenvectors, where leaving out is cheap."""
 
@@ -267,9 +289,13 @@ class _Spectrum:
         weights = shrunk[:, None] * self._projected
         for rows in groups:
             u = self._inputs(rows) @ self._vectors
-            own = np.eye(len(rows)) - (u * shrunk) @ u.T
             wanted = self.wanted(rows)
-            yield rows, wanted - np.linalg.solve(own, wanted - u @ weights)
+            errors = wanted - u @ weights
+            if len(rows) <= len(shrunk):
+                errors = np.linalg.solve(np.eye(len(rows)) - (u * shrunk) @ u.T, errors)
+            else:  # the same by Woodbury's identity: a large group costs no more than a network
+                errors += u @ np.linalg.solve(np.diag(1 / shrunk) - u.T @ u, u.T @ errors)
+            yield rows, wanted - errors
 
     def _between_images(self) -> Floats:
         x = self._inputs(slice(None))

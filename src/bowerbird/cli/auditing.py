@@ -51,7 +51,8 @@ def audit(
         return
     print(_told(found))
     print(f"\nLook and decide:  {out / 'audit.html'}")
-    print(f"Then:             bowerbird apply {shlex.quote(data)} fixes.csv{_options(read)}")
+    if len(found.classes) > 1:
+        print(f"Then:             bowerbird apply {shlex.quote(data)} fixes.csv{_options(read)}")
 
 
 @app.command

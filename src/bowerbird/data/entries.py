@@ -29,7 +29,7 @@ from bowerbird import progress, storage
 from bowerbird.data.dataset import SPLITS, Dataset, Problem, Sample, split_named
 from bowerbird.errors import DataError
 
-__all__ = ["Entry", "comma_separated", "entries_of", "lay_over", "read_entries", "read_table",
+__all__ = ["Entry", "entries_of", "lay_over", "read_entries", "read_table",
            "with_manifest", "write_entries"]  # fmt: skip
 
 COLUMNS = ("path", "class", "split", "group", "content_hash", "reason", "was", "change")
@@ -100,7 +100,7 @@ def write_entries(path: Path, entries: Iterable[Entry]) -> None:
     Raises:
         RunError: it can't be written.
     """
-    storage.write_text(path, comma_separated(COLUMNS, map(_cells, entries)))
+    storage.write_text(path, storage.comma_separated(COLUMNS, map(_cells, entries)))
 
 
 def read_entries(path: Path) -> tuple[Entry, ...]:
@@ -210,17 +210,6 @@ def read_table(path: Path, what: str) -> tuple[list[str], list[tuple[int, list[s
     if not rows:
         raise DataError(f"The {what} {path} is empty.")
     return [name.strip().lower() for name in rows[0][1]], rows[1:]
-
-
-def comma_separated(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """CSV with quotes where they are needed; also for carriage returns, which `csv` forgets."""
-    text = io.StringIO(newline="")
-    plain = csv.writer(text, lineterminator="\n")
-    quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    plain.writerow(header)
-    for row in rows:
-        (quoted if any("\r" in cell for cell in row) else plain).writerow(row)
-    return text.getvalue()
 
 
 def _text(path: Path, what: str) -> str:

@@ -37,14 +37,14 @@ def write_manifest(path: Path, ds: Dataset, split: Split) -> None:
     Raises:
         RunError: it can't be written.
     """
-    rows = [_COLUMNS]
+    rows: list[list[str]] = []
     reasons = {problem.path: problem.reason for problem in split.problems}
     for sample, part, content_hash in zip(ds.samples, split.assignment, split.hashes, strict=True):
         name = "" if sample.target is None else ds.classes[sample.target]
         reason = "" if part else reasons.get(sample.path, "left out")
         rows.append([sample.path, name, part or "", sample.group or "", content_hash or "", reason])
     rows += [[problem.path, "", "", "", "", problem.reason] for problem in ds.problems]
-    storage.write_text(path, _csv(rows))
+    storage.write_text(path, storage.comma_separated(_COLUMNS, rows))
 
 
 def read_manifest(
@@ -97,16 +97,6 @@ def read_classes(path: Path) -> tuple[str, ...]:
     if len(set(names)) != len(names) or not all(names):
         raise RunError(f"{path} is damaged: a class is empty or named twice. Train again.")
     return tuple(names)
-
-
-def _csv(rows: Sequence[Sequence[str]]) -> str:
-    """CSV with quotes where they are needed; also for carriage returns, which `csv` forgets."""
-    text = io.StringIO(newline="")
-    plain = csv.writer(text, lineterminator="\n")
-    quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    for row in rows:
-        (quoted if any("\r" in cell for cell in row) else plain).writerow(row)
-    return text.getvalue()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,13 @@ Decisions:
   of them share (the dark frame and bright disc of eye photographs) counts for nothing, and
   details weigh as much as coarse shape. A fixed 256-bit hash of the same frequencies finds
   2,258 pairs among 516 eye photographs where six are copies; this finds the six.
-- How alike is certain is learned from the images, too: the similarity that chance reaches
-  once in a hundred such sets is extrapolated from the bulk of all pairs (each picture's four
-  nearest, which may be copies, left out; and at
-  most half of the way from what the lower nine tenths promise to 1, lest long series pass for
-  the bulk), and three tenths of the
-  way from there to 1 is asked, at least 0.75. Handwritten digits of eight by eight pixels
-  are all alike: two noughts are no copies there below 0.956.
+- How alike is certain is learned from the images, too: three tenths of the way to 1 from the
+  similarity that chance reaches once in a hundred such sets, and at least 0.75. That is
+  extrapolated from the bulk of all pairs, less each picture's four nearest, which may be
+  copies. Long series of one picture must not pass for the bulk: it is at most half of the
+  way to 1 from what the lower nine tenths promise.
+- Pictures that hold little are alike without being copies: of 1,800 handwritten digits, eight
+  by eight pixels, 14 pairs count as one picture that are two.
 - A turned or mirrored picture has the same frequencies with other signs or transposed, so
   nothing is decoded twice.
 - A picture of one flat colour has no print.
@@ -118,9 +118,8 @@ def print_of(image: Image.Image) -> bytes | None:
 def near_pairs(prints: Sequence[bytes | None]) -> NearPairs:
     """Pairs that are certain, or half of the way there from what chance reaches.
 
-    Time grows with the square of their number.
-
-    Memory stays below 100 MB and eight times the prints' own.
+    Time grows with the square of their number; memory stays below 100 MB and eight times the
+    prints' own.
     """
     rows, twins = _distinct(prints)
     if len(rows) < 2:

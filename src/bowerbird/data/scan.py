@@ -24,7 +24,15 @@ from bowerbird.data.images import IMAGE_EXTENSIONS
 from bowerbird.errors import DataError
 from bowerbird.storage import readable
 
-__all__ = ["TABLE_EXTENSIONS", "Listing", "is_hidden", "is_image", "list_folder", "scan"]
+__all__ = [
+    "TABLE_EXTENSIONS",
+    "Listing",
+    "is_hidden",
+    "is_image",
+    "is_table",
+    "list_folder",
+    "scan",
+]
 
 TABLE_EXTENSIONS = (".csv", ".tsv", ".jsonl", ".ndjson")
 
@@ -94,6 +102,15 @@ def list_folder(folder: Path) -> list[os.DirEntry[str]]:
 def is_hidden(name: str) -> bool:
     """Whether a file or folder is not meant for the eye."""
     return name.startswith(".") or name.lower() in _LEFT_BEHIND
+
+
+def is_table(name: str) -> bool:
+    """Whether a file's ending is that of a table.
+
+    >>> is_table("data/labels.csv"), is_table("data")
+    (True, False)
+    """
+    return _ending(name.rpartition("/")[2]) in TABLE_EXTENSIONS
 
 
 def is_image(name: str) -> bool:

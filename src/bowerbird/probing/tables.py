@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -107,11 +105,7 @@ def _top_images(probe: Probe) -> Iterator[list[Any]]:
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([[_cell(value) for value in row] for row in rows])
-    return text.getvalue()
+    return storage.comma_separated(columns, ([_cell(value) for value in row] for row in rows))
 
 
 def _cell(value: Any) -> Any:

@@ -11,11 +11,9 @@ Decisions:
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -24,6 +22,7 @@ from typing import Any
 from bowerbird import storage
 from bowerbird.auditing.results import KINDS, Audit, Case, Finding, LearningCurve
 from bowerbird.data.dataset import SPLITS
+from bowerbird.data.scan import is_table
 from bowerbird.errors import RunError
 from bowerbird.report.content import many, percent
 from bowerbird.report.of_audit_cards import Cards, cards_of
@@ -60,24 +59,32 @@ def write_audit(audit: Audit, folder: Path) -> None:
     Raises:
         RunError: the folder lies among the images, or can't be written.
     """
-    place = check_place(folder, audit.root)
+    table = is_table(str(audit.settings.get("data", "")))
+    place = check_place(folder, audit.root, audit.hashes if table else ())
     storage.write_text(place / "issues.csv", _issues(audit))
     storage.write_json(place / "audit.json", json.loads(json.dumps(audit.to_dict(), default=str)))
     storage.write_bytes(place / "audit.html", _page(audit).encode("utf-8", "replace"))
 
 
-def check_place(folder: Path, root: Path) -> Path:
+def check_place(folder: Path, root: Path, listed: Iterable[str] = ()) -> Path:
     """Make the folder of an audit of the images in `root`, before any work.
+
+    Args:
+        folder: where the audit goes.
+        root: folder of the images; nothing is written in it.
+        listed: paths of the images where a table lists them. Then only the folders that hold
+            them are kept free, so that a result can lie beside its table.
 
     Raises:
         RunError: it lies among the images, or can't be made.
     """
     place = folder.expanduser().resolve()
-    if place.is_relative_to(root.resolve()):
-        raise RunError(
-            f"{folder} lies in {root}, which is only ever read. Choose a folder elsewhere with "
-            "--out."
-        )
+    for kept in {(root / path).parent for path in listed} or {root}:
+        if place.is_relative_to(kept.resolve()):
+            raise RunError(
+                f"{folder} lies in {kept}, which is only ever read. Choose a folder elsewhere "
+                "with --out."
+            )
     return storage.make_folder(place)
 
 
@@ -271,11 +278,8 @@ def _script(value: Any) -> Any:
 
 def _issues(audit: Audit) -> str:
     """One row per finding and image."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    writer.writerows(row for finding in audit.findings for row in _rows(finding))
-    return text.getvalue()
+    rows = (row for finding in audit.findings for row in _rows(finding))
+    return storage.comma_separated(_COLUMNS, rows)
 
 
 def _rows(finding: Finding) -> Iterator[tuple[str, ...]]:

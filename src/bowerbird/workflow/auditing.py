@@ -9,6 +9,7 @@ from bowerbird import machine, progress
 from bowerbird.auditing.results import Audit
 from bowerbird.config import NetworkConfig, ReadConfig
 from bowerbird.data.dataset import Dataset
+from bowerbird.data.scan import is_table
 from bowerbird.data.sources import read_images
 from bowerbird.errors import DataError
 
@@ -43,7 +44,8 @@ def audit_data(
     from bowerbird.auditing import audit
     from bowerbird.report.of_audit import check_place, write_audit
 
-    check_place(out, dataset.root)
+    listed = [sample.path for sample in dataset.samples] if is_table(data) else ()
+    check_place(out, dataset.root, listed)
     found = audit(dataset, network, thorough=thorough, seed=seed)
     if why:
         found = found.noted(f"Labels are not examined. {why}")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 from bowerbird.workflow.training import train
 
-__all__ = ["demo"]
+__all__ = ["demo", "write_digits"]
 
 
 def demo(out: Path | None = None) -> tuple[Run, dict[str, Evaluation]]:
@@ -27,7 +27,7 @@ def demo(out: Path | None = None) -> tuple[Run, dict[str, Evaluation]]:
     """
     folder = new_folder(out, "demo") if out is not None else _numbered(Path("bowerbird-demo"))
     images = folder / "digits"
-    count = _write_digits(images)
+    count = write_digits(images)
     progress.say(f"{count} handwritten digits are in {images}: a folder per class.")
     settings = TrainConfig(method="probe", views=1)
     network = NetworkConfig(image_size=96, offline=True)
@@ -35,7 +35,8 @@ def demo(out: Path | None = None) -> tuple[Run, dict[str, Evaluation]]:
     return train(recipe, folder / "run")
 
 
-def _write_digits(folder: Path) -> int:
+def write_digits(folder: Path) -> int:
+    """Write the 1,797 digits as 64 x 64 PNG files, a folder per class; returns their number."""
     import numpy as np
     from PIL import Image
     from sklearn.datasets import load_digits

@@ -20,7 +20,6 @@ Decisions:
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
 import json
 import os
@@ -363,11 +362,7 @@ def _child(image: Image.Image, child: Child, plan: Plan, config: ExpandConfig) -
 
 
 def _write_manifest(root: Path, rows: Sequence[Sequence[str]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Plan.COLUMNS)
-    writer.writerows(rows)
-    storage.write_text(root / _MANIFEST, text.getvalue())
+    storage.write_text(root / _MANIFEST, storage.comma_separated(Plan.COLUMNS, rows))
 
 
 def _counted(ds: Dataset, split: Split, plan: Plan) -> dict[str, dict[str, tuple[int, int]]]:

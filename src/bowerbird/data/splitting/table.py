@@ -15,8 +15,6 @@ Reading is done in `tables`; which splits there are is decided in `splits`.
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -57,12 +55,9 @@ def write_split_table(path: Path, ds: Dataset, splits: Sequence[Split]) -> None:
     """
     check_table(path)
     folder = path.expanduser().absolute().parent
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
-    for row in _rows(folder, ds, splits):
-        writer.writerow(row)
+    header, *rows = _rows(folder, ds, splits)
     storage.make_folder(folder)
-    storage.write_text(path, text.getvalue())
+    storage.write_text(path, storage.comma_separated(header, rows))
     try:
         for column, split in _columns(splits):
             _compare(path, ds, split, column)
