@@ -243,7 +243,7 @@ def main() -> None:
     }
     tables: list[list[str]] = [[], [], [], []]
     for data in chosen.data:
-        ds, name = read_images(data), data.name
+        ds, name = read_images(data), data.parent.name if data.is_file() else data.name
         began = time.perf_counter()
         x = features(ds)
         y = np.array([s.target for s in ds.samples])

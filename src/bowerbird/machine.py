@@ -5,7 +5,8 @@ system, only to be given it again page by page at the next layer: with glibc tha
 a fifth to a quarter off forward and backward passes of convolutions here (`LOG.md`).
 It concerns the whole process, so only the command line calls it.
 
-`load` and `settle` spare large packages the search for garbage, as they come and at the end.
+`load` and `settle` spare large packages the search for garbage, as they come and at the end;
+`loading` lets them come while something else is done.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import gc
 import importlib
 import os
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 __all__ = [
@@ -24,12 +27,14 @@ __all__ = [
     "is_first_process",
     "keep_freed_memory",
     "load",
+    "loading",
     "settle",
     "take_over",
 ]
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _BYTES = 1 << 30
+_TURN = 1e-4  # seconds until Python changes threads: whoever decodes asks for it often
 _alone = False
 
 
@@ -80,6 +85,29 @@ def load(*names: str) -> None:
         settle()
         if collecting:
             gc.enable()
+
+
+@contextlib.contextmanager
+def loading(*names: str) -> Iterator[None]:
+    """Import modules in a thread while the block runs; at its end all are there.
+
+    Importing torch keeps one core busy for a second or two, which reading images can use
+    the others of. A module that can't be imported is not told here: whoever needs it will.
+    """
+
+    def work() -> None:
+        with contextlib.suppress(Exception):
+            load(*names)
+
+    thread = threading.Thread(target=work, name="loading")
+    patience = sys.getswitchinterval()
+    sys.setswitchinterval(_TURN)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+        sys.setswitchinterval(patience)
 
 
 def take_over() -> None:

@@ -70,16 +70,28 @@ def test_a_home_that_cannot_be_written_costs_only_time(tmp_path: Path) -> None:
     assert measure.calls == 2
 
 
-class Timed:
-    """Stands for `_timed`: 1 second in float32, and as told in bfloat16."""
+class Turned(nn.Module):
+    """Its bfloat16 features point elsewhere by `turn`."""
 
-    def __init__(self, seconds: float, turn: float = 0.0) -> None:
-        self.seconds, self.turn = seconds, turn
+    def __init__(self, turn: float) -> None:
+        super().__init__()
+        self.turn = turn
 
-    def __call__(self, module: nn.Module, batch: torch.Tensor) -> tuple[float, torch.Tensor]:
-        if batch.dtype == torch.float32:
-            return 1.0, torch.tensor([[1.0, 0.0]])
-        return self.seconds, torch.tensor([[1.0, self.turn]]).bfloat16()
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        half = x.dtype == torch.bfloat16
+        return torch.tensor([[1.0, self.turn if half else 0.0]], dtype=x.dtype)
+
+
+class Seconds:
+    """Stands for `_seconds`: 1 in float32, and as told in bfloat16; the first is slow by `late`."""
+
+    def __init__(self, seconds: float, late: float = 0.0) -> None:
+        self.seconds, self.late, self.calls = seconds, late, 0
+
+    def __call__(self, module: nn.Module, batch: torch.Tensor) -> float:
+        self.calls += 1
+        late = self.late if self.calls <= 2 else 0.0
+        return late + (1.0 if batch.dtype == torch.float32 else self.seconds)
 
 
 @pytest.mark.parametrize(
@@ -96,8 +108,23 @@ class Timed:
 def test_bfloat16_must_be_faster_and_alike(
     monkeypatch: pytest.MonkeyPatch, seconds: float, turn: float, chosen: str
 ) -> None:
-    monkeypatch.setattr(precision, "_timed", Timed(seconds, turn))
-    assert choose("n", nn.Identity(), torch.zeros(1, 3, 2, 2)) == chosen
+    monkeypatch.setattr(precision, "_seconds", Seconds(seconds))
+    assert choose("n", Turned(turn), torch.zeros(1, 3, 2, 2)) == chosen
+
+
+@pytest.mark.parametrize(("seconds", "passes"), [(0.5, 2), (2.0, 2), (0.9, 6)])
+def test_a_clear_answer_is_not_measured_again(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, passes: int
+) -> None:
+    clock = Seconds(seconds)
+    monkeypatch.setattr(precision, "_seconds", clock)
+    choose("n", Turned(0.0), torch.zeros(1, 3, 2, 2))
+    assert clock.calls == passes
+
+
+def test_the_fastest_pass_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "_seconds", Seconds(0.8, late=9.0))  # 10 against 9.8 at first
+    assert choose("n", Turned(0.0), torch.zeros(1, 3, 2, 2)) == "bfloat16"
 
 
 class NoHalf(nn.Module):

@@ -4,14 +4,15 @@ Decisions:
 - By itself: the last layer before the classifier whose value has height and width. With a
   pooled linear classifier that is where the map adds up to the score.
 - In a transformer whose class token is read, nothing after the last attention depends on
-  the picture's tokens: their gradient there is exactly 0. So gradients are asked for once, and
-  the last normalisation or block with any is taken (``blocks.11.norm1`` in a ViT).
+  the picture's tokens: their gradient there is exactly 0. So gradients are asked for, of the
+  last layer first, which costs a backward pass of the head; if it has none, of all, and the last
+  normalisation or block with any is taken (``blocks.11.norm1`` in a ViT).
 - What lies inside an attention (queries, keys, weights) is not looked at by itself, nor are
   layers that do nothing, and adaptive pooling.
 - A layer that runs several times in a pass is looked at in its last run with height and width.
 
-One pass of two copies of one image, forward and backward, finds it. There is no table of
-names.
+A forward pass of two copies of one image, and as much of a backward pass, finds it. There is
+no table of names.
 """
 
 from __future__ import annotations
@@ -64,7 +65,6 @@ class _Seen:
     place: Place
     part: nn.Module
     value: torch.Tensor
-    reached: bool = False
 
 
 def find_place(module: nn.Module, image: torch.Tensor, layer: str | None = None) -> Place:
@@ -81,7 +81,7 @@ def find_place(module: nn.Module, image: torch.Tensor, layer: str | None = None)
     parts = dict(module.named_modules(remove_duplicate=False))
     if layer is not None and (layer not in parts or not layer):
         raise ModelError(_unknown(layer, parts))
-    seen = _seen(module, image, with_gradients=layer is None)
+    seen, scores = _seen(module, image, with_gradients=layer is None)
     if layer is not None:
         return _named(layer, parts[layer], seen)
     inside = set(_inside_attention(module))
@@ -93,27 +93,41 @@ def find_place(module: nn.Module, image: torch.Tensor, layer: str | None = None)
             f"{' × '.join(map(str, image.shape[2:]))} pixels. Use a larger --image-size, or a "
             "method that needs no layer: --method rise or occlusion."
         )
-    return _best(usual).place
+    with evaluating(module), torch.enable_grad():
+        return _best(usual, scores).place
 
 
-def _best(seen: Sequence[_Seen]) -> _Seen:
+def _best(seen: Sequence[_Seen], scores: torch.Tensor) -> _Seen:
     """The last one; if no gradient reaches it, the last normalisation or block with any."""
-    if seen[-1].reached:
+    if _reached(seen[-1:], scores):
         return seen[-1]
-    reached = [s for s in seen if s.reached]
+    reached = _reached(seen, scores)
     rows = [s for s in reached if s.place.layout.kind == "tokens" and _norm_or_block(s.part)]
     return (rows or reached or seen)[-1]
 
 
-def _seen(module: nn.Module, image: torch.Tensor, *, with_gradients: bool) -> list[_Seen]:
-    """Layers with height and width that run before the classifier, in order of their ends."""
+def _reached(seen: Sequence[_Seen], scores: torch.Tensor) -> list[_Seen]:
+    """Those whose places in the picture a gradient of the scores reaches."""
+    asked = [s for s in seen if s.value.requires_grad]
+    if not asked or not scores.requires_grad:
+        return []
+    mixed = (scores * torch.linspace(1, 2, scores.shape[1], device=scores.device)).sum()
+    values = list({id(s.value): s.value for s in asked}.values())
+    found = torch.autograd.grad(mixed, values, allow_unused=True, retain_graph=True)
+    gradients = dict(zip(map(id, values), found, strict=True))
+    pairs = [(s, gradients[id(s.value)]) for s in asked]
+    return [s for s, g in pairs if g is not None and bool(s.place.layout.images(g).any())]
+
+
+def _seen(
+    module: nn.Module, image: torch.Tensor, *, with_gradients: bool
+) -> tuple[list[_Seen], torch.Tensor]:
+    """Layers with height and width that run before the classifier, by their ends; the scores."""
     watch = _Watch(module, (int(image.shape[2]), int(image.shape[3])), with_gradients)
     with evaluating(module), watch, torch.set_grad_enabled(with_gradients):
         pair = torch.cat([image, image]).detach().requires_grad_(with_gradients)
         scores = scores_of(module, pair)
-        if with_gradients and scores.requires_grad:
-            watch.trace_back(scores)
-    return watch.seen
+    return watch.seen, scores
 
 
 class _Watch:
@@ -141,18 +155,6 @@ class _Watch:
     def __exit__(self, *_: object) -> None:
         for handle in self._handles:
             handle.remove()
-
-    def trace_back(self, scores: torch.Tensor) -> None:
-        """Mark the layers whose places in the picture a gradient of the scores reaches."""
-        mixed = torch.linspace(1, 2, scores.shape[1], device=scores.device)
-        values = [s.value for s in self.seen if s.value.requires_grad]
-        if not values:
-            return
-        found = torch.autograd.grad((scores * mixed).sum(), values, allow_unused=True)
-        gradients = dict(zip(map(id, values), found, strict=True))
-        for seen in self.seen:
-            gradient = gradients.get(id(seen.value))
-            seen.reached = gradient is not None and bool(seen.place.layout.images(gradient).any())
 
     def _stop(self, *_: object) -> None:
         if threading.get_ident() == self._thread:

@@ -10,7 +10,8 @@ Decisions:
 - Batches always have the same size (the last one is padded), so an image's features
   don't depend on what else was in its batch, or on where an interrupted extraction
   stopped.
-- Batch-norm is folded into the convolutions of the frozen part.
+- Batch-norm is folded into the convolutions of the frozen part; on a CPU, so are activations
+  and padding.
 - An image that can't be read, or isn't any more what its hash was made from, is reported
   and left out.
 - What caching would falsify is refused: training mode (batch-norm, dropout), and random
@@ -40,6 +41,7 @@ from bowerbird.features import precision as precisions
 from bowerbird.features.cache import FeatureCache, FeatureKey, Store
 from bowerbird.machine import cores
 from bowerbird.models.cuts import INPUT, Traced, fold_batch_norm, trace
+from bowerbird.models.fusing import fuse
 from bowerbird.models.networks import Network
 from bowerbird.models.weights import fingerprint
 
@@ -126,7 +128,7 @@ class Extractor:
         folded = _with_channels_last(fold_batch_norm(prefix))
         try:
             self.precision = self._precision(folded, precision)
-            self.prefix = folded.to(self.device, _DTYPES[self.precision])
+            self.prefix = self._ready(folded.to(self.device, _DTYPES[self.precision]))
             self.shape = self._output_shape()
         except (RuntimeError, AssertionError) as error:
             height, width = network.preprocess.input_size
@@ -164,6 +166,9 @@ class Extractor:
         wide = to_network(pixels, self.network.preprocess, self.device)
         return wide.to(_DTYPES[self.precision])
 
+    def _ready(self, prefix: nn.Module) -> nn.Module:
+        return fuse(prefix, self._example()) if self.device.type == "cpu" else prefix
+
     def _output_shape(self) -> tuple[int, ...]:
         with torch.inference_mode():
             value = self.prefix(self._example())
@@ -176,7 +181,7 @@ class Extractor:
         if wanted != "auto" or self.device.type != "cpu" or self.cut == INPUT:
             return self.precision
         name = f"{self.network.name} {self.fingerprint} to {self.cut}"
-        return precisions.choose(name, prefix, self._example())
+        return precisions.choose(name, prefix, self._example(), ready=fuse)
 
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

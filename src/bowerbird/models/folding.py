@@ -9,7 +9,7 @@ from typing import Any
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-__all__ = ["fold_batch_norm"]
+__all__ = ["fold_batch_norm", "is_plain"]
 
 
 def fold_batch_norm(prefix: nn.Module) -> nn.Module:
@@ -42,11 +42,15 @@ def _foldable(graph: fx.GraphModule) -> Iterator[tuple[fx.Node, fx.Node]]:
         if not isinstance(conv, fx.Node) or conv.op != "call_module" or len(conv.users) != 1:
             continue
         once = targets.count(conv.target) == 1 and targets.count(node.target) == 1
-        if once and _plain(_module(graph, conv)) and _module(graph, node).running_mean is not None:
+        if (
+            once
+            and is_plain(_module(graph, conv))
+            and _module(graph, node).running_mean is not None
+        ):
             yield conv, node
 
 
-def _plain(conv: nn.Module) -> bool:
+def is_plain(conv: nn.Module) -> bool:
     """Whether the layer convolves with its weight as it is (not standardised, no hooks)."""
     from timm.layers.conv2d_same import Conv2dSame
 

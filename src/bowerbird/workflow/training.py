@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 from bowerbird.workflow.reading import read_and_split
 
-__all__ = ["find_rate", "finish", "resume", "train"]
+__all__ = ["find_rate", "finish", "idle_settings", "resume", "train"]
 
 
 def train(recipe: Recipe, out: Path | None = None) -> tuple[Run, dict[str, Evaluation]]:
@@ -47,9 +47,9 @@ def train(recipe: Recipe, out: Path | None = None) -> tuple[Run, dict[str, Evalu
         check_free(out)
     _tell_unused(recipe.train)
     _leaves_a_score(recipe)
-    dataset, parts, resolved = read_and_split(recipe)
+    with machine.loading(*_NEEDED):
+        dataset, parts, resolved = read_and_split(recipe)
     reading = time.monotonic() - began
-    _load_all()
     from bowerbird.training import fit, processes
 
     run = fit(None, dataset, parts, out=out, recipe=resolved)
@@ -63,7 +63,7 @@ def train(recipe: Recipe, out: Path | None = None) -> tuple[Run, dict[str, Evalu
 
 def resume(run: Run) -> tuple[Run, dict[str, Evaluation]]:
     """Go on with an interrupted run to its report."""
-    _load_all()
+    machine.load(*_NEEDED)
     from bowerbird.training import processes
     from bowerbird.training import resume as go_on
 
@@ -103,8 +103,8 @@ def find_rate(recipe: Recipe, figure: Path) -> RateCurve:
         ConfigError: the recipe names no data.
         BowerbirdError: anything that a person can mend; see `errors`.
     """
-    dataset, parts, resolved = read_and_split(recipe)
-    _load_all()
+    with machine.loading(*_NEEDED):
+        dataset, parts, resolved = read_and_split(recipe)
     from bowerbird import plots
     from bowerbird.models.networks import from_config
     from bowerbird.plots.rates import rate_curve
@@ -169,14 +169,6 @@ def _note_doubts(run: Run, dataset: Dataset, parts: Split, predictor: Predictor 
         )
 
 
-def _load_all() -> None:
-    """Import what training and reporting need, and take it for lasting."""
-    machine.load(
-        "bowerbird.training", "timm", "scipy.optimize", "bowerbird.report.of_run", "jinja2",
-        "matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg",
-    )  # fmt: skip
-
-
 def _leaves_a_score(recipe: Recipe) -> None:
     if recipe.split.lock_test and recipe.train.refit:
         raise ConfigError(
@@ -185,8 +177,8 @@ def _leaves_a_score(recipe: Recipe) -> None:
         )
 
 
-def _tell_unused(settings: TrainConfig) -> None:
-    """Say which settings have no effect, rather than ignore them in silence."""
+def idle_settings(settings: TrainConfig) -> set[str]:
+    """Names of the settings that have no effect beside the others."""
     idle: set[str] = set()
     if settings.method == "probe":
         idle |= _OF_FINETUNING
@@ -196,12 +188,22 @@ def _tell_unused(settings: TrainConfig) -> None:
         idle.add("momentum")
     if settings.schedule not in ("step", "plateau"):
         idle |= {"decay_epochs", "decay_rate"}
-    changed = settings.model_dump(exclude_defaults=True)
+    return idle
+
+
+def _tell_unused(settings: TrainConfig) -> None:
+    """Say which settings have no effect, rather than ignore them in silence."""
+    changed, idle = settings.model_dump(exclude_defaults=True), idle_settings(settings)
     unused = [name.replace("_", "-") for name in changed if name in idle]
     if unused:
         words = f"--method {settings.method}" if settings.method == "probe" else "these settings"
         progress.say(f"Without effect with {words}: --{', --'.join(unused)}.")
 
+
+_NEEDED = (
+    "bowerbird.training", "timm", "scipy.optimize", "bowerbird.report.of_run", "jinja2",
+    "matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg",
+)  # fmt: skip
 
 _OF_FINETUNING = frozenset(
     (
