@@ -27,6 +27,7 @@ COMMANDS = (
     "predict",
     "explain",
     "probe",
+    "bakeoff",
     "report",
     "models",
     "summary",

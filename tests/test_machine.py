@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,29 @@ def test_only_a_process_of_our_own_is_settled() -> None:
         "print(gc.get_freeze_count() > 1000)\n"
     )
     assert said(code).split() == ["0", "True"]
+
+
+def test_ctrl_c_waits_for_modules_that_would_swallow_it(tmp_path: Path) -> None:
+    (tmp_path / "greedy.py").write_text(
+        "import os, signal\n"
+        "try:\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    sum(range(100_000))\n"
+        "except BaseException:\n"
+        "    broken = True\n"
+    )
+    code = (
+        "import signal, sys\n"
+        f"sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from bowerbird import machine\n"
+        "try:\n"
+        "    machine.load('greedy', 'colorsys')\n"
+        "except KeyboardInterrupt:\n"
+        "    import greedy\n"
+        "    print(hasattr(greedy, 'broken'), 'colorsys' in sys.modules)\n"
+        "print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)\n"
+    )
+    assert said(code).split() == ["False", "True", "True"]
 
 
 def test_there_is_a_core_and_memory() -> None:

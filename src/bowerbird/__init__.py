@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bowerbird.auditing import Audit, audit
     from bowerbird.auditing.applying import Fixed, apply_fixes
+    from bowerbird.comparison.ablation import Ablation
+    from bowerbird.comparison.bakeoff import Bakeoff
+    from bowerbird.comparison.leaderboard import Leaderboard
     from bowerbird.config import (
         ExpandConfig,
         NetworkConfig,
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
         RunError,
         WeightsError,
     )
+    from bowerbird.evaluation.kept import KeptEstimator, kept_estimators
     from bowerbird.evaluation.metrics import score
     from bowerbird.evaluation.predict import evaluate, predict
     from bowerbird.evaluation.results import Confusion, Evaluation, Predictions
@@ -60,12 +64,19 @@ if TYPE_CHECKING:
     from bowerbird.training.fit import fit, resume
     from bowerbird.training.rates import RateCurve, find_rate
     from bowerbird.workflow import demo, train
+    from bowerbird.workflow.ablating import ablate
+    from bowerbird.workflow.bakeoffs import bakeoff
+    from bowerbird.workflow.comparing import leaderboard
+    from bowerbird.workflow.diagnosing import diagnose
     from bowerbird.workflow.probing import probe
     from bowerbird.workflow.splitting import CrossValidation, cross_validate
 
 _HOMES = {
     "auditing": ("Audit", "audit"),
     "auditing.applying": ("Fixed", "apply_fixes"),
+    "comparison.ablation": ("Ablation",),
+    "comparison.bakeoff": ("Bakeoff",),
+    "comparison.leaderboard": ("Leaderboard",),
     "config": (
         "ExpandConfig",
         "NetworkConfig",
@@ -93,6 +104,7 @@ _HOMES = {
         "RunError",
         "WeightsError",
     ),
+    "evaluation.kept": ("KeptEstimator", "kept_estimators"),
     "evaluation.metrics": ("score",),
     "evaluation.predict": ("evaluate", "predict"),
     "evaluation.results": ("Confusion", "Evaluation", "Predictions"),
@@ -111,13 +123,19 @@ _HOMES = {
     "training.rates": ("RateCurve", "find_rate"),
     "workflow.splitting": ("CrossValidation", "cross_validate"),
     "workflow": ("demo", "train"),
+    "workflow.diagnosing": ("diagnose",),
+    "workflow.ablating": ("ablate",),
+    "workflow.bakeoffs": ("bakeoff",),
+    "workflow.comparing": ("leaderboard",),
     "workflow.probing": ("probe",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Ablation",
     "Attribution",
     "Audit",
+    "Bakeoff",
     "BowerbirdError",
     "CacheError",
     "ConfigError",
@@ -134,6 +152,8 @@ __all__ = [
     "Fixed",
     "ImageError",
     "Interrupted",
+    "KeptEstimator",
+    "Leaderboard",
     "ModelError",
     "ModelSummary",
     "Network",
@@ -154,12 +174,15 @@ __all__ = [
     "TrainConfig",
     "View",
     "WeightsError",
+    "ablate",
     "apply_fixes",
     "attribute",
     "audit",
+    "bakeoff",
     "create_model",
     "cross_validate",
     "demo",
+    "diagnose",
     "evaluate",
     "expand",
     "explain",
@@ -168,6 +191,8 @@ __all__ = [
     "fit",
     "folds",
     "group_by",
+    "kept_estimators",
+    "leaderboard",
     "load_run",
     "predict",
     "preview",

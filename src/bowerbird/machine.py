@@ -16,10 +16,12 @@ import ctypes
 import gc
 import importlib
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 __all__ = [
     "available_memory",
@@ -75,12 +77,16 @@ def keep_freed_memory() -> None:
 
 
 def load(*names: str) -> None:
-    """Import modules without looking for garbage: while modules are imported there is none."""
+    """Import modules without looking for garbage: while modules are imported there is none.
+
+    Ctrl-C waits until they are there: some packages swallow it, and are then in pieces.
+    """
     collecting = gc.isenabled()
     gc.disable()
     try:
-        for name in names:
-            importlib.import_module(name)
+        with _interrupted_later():
+            for name in names:
+                importlib.import_module(name)
     finally:
         settle()
         if collecting:
@@ -124,3 +130,28 @@ def settle() -> None:
     """
     if _alone:
         gc.freeze()
+
+
+@contextlib.contextmanager
+def _interrupted_later() -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM in the block counts at its end, a second one at once."""
+    asked: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+        if len(asked) > 1:
+            raise KeyboardInterrupt
+
+    mine = []
+    if threading.current_thread() is threading.main_thread():
+        usual = signal.default_int_handler
+        mine = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is usual]
+    for number in mine:
+        signal.signal(number, note)
+    try:
+        yield
+    finally:
+        for number in mine:
+            signal.signal(number, signal.default_int_handler)
+    if asked:
+        raise KeyboardInterrupt

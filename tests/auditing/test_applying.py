@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from bowerbird import progress, storage
 from bowerbird.auditing.applying import apply, apply_fixes, changes_beside
+from bowerbird.cli import main
 from bowerbird.config import ReadConfig
 from bowerbird.data.dataset import Dataset
 from bowerbird.data.sources import read_images
@@ -176,15 +178,80 @@ def test_images_changed_or_gone_since_the_audit(data: Path, file: Path, tmp_path
     assert "line 3: there is no image 'train/dog/dog_001.jpg': gone" in str(caught.value)
 
 
-def test_at_least_two_classes_are_left(data: Path, tmp_path: Path) -> None:
+def test_a_single_class_may_be_left_but_is_told_and_trains_nothing(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     source = read_images(data)
     lines = [f"{path},{label},drop,,,\n" for path, label in labels(source).items()]
-    (tmp_path / "cats.csv").write_text(HEADER + "".join(x for x in lines if ",cat," in x))
+    cats = tmp_path / "cats.csv"
+    cats.write_text(HEADER + "".join(x for x in lines if ",cat," in x))
+    words = ["apply", str(data), str(cats), "--out", str(tmp_path / "1.csv")]
+    with pytest.raises(SystemExit) as end:
+        main([*words, "--materialize", str(tmp_path / "folder")])
+    assert end.value.code == 0
+    out = capsys.readouterr().out
+    assert "5 images are left, all of dog: too few classes to train on" in out
+    assert "bowerbird train" not in out
+    assert len(list((tmp_path / "folder").rglob("*.jpg"))) == 5
     with pytest.raises(DataError, match="only the class 'dog' is left, of 5 images"):
-        apply_fixes(source, tmp_path / "cats.csv")
+        again(data, tmp_path / "1.csv")
+    back = apply_fixes(source, cats, manifest=tmp_path / "1.csv", undo=True)
+    assert labels(back.dataset) == labels(source)
     (tmp_path / "all.csv").write_text(HEADER + "".join(lines))
     with pytest.raises(DataError, match="all are dropped"):
         apply_fixes(source, tmp_path / "all.csv")
+
+
+def test_another_picture_under_the_same_name_takes_no_decision(
+    data: Path, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(progress, "say", said.append)
+    manifest = tmp_path / "1.csv"
+    apply_fixes(read_images(data), file).write(manifest)
+    assert labels(again(data, manifest))["train/cat/cat_000.jpg"] == "dog"
+    assert said == []
+    for name in ("cat_000", "cat_001"):  # the first is relabelled, the second as it was
+        picture = data / "train" / "cat" / f"{name}.jpg"
+        picture.write_bytes(picture.read_bytes() + b"\0")
+    found = again(data, manifest)
+    assert "train/cat/cat_000.jpg" not in labels(found)
+    assert labels(found)["train/cat/cat_001.jpg"] == "cat"
+    reasons = {problem.path: problem.reason for problem in found.problems}
+    assert (
+        "another picture than when 1.csv said that it is 'dog'"
+        in (reasons["train/cat/cat_000.jpg"])
+    )
+    assert said[0].startswith("2 images are other pictures than when 1.csv was written, e.g. ")
+    assert ". 1 of them, whose class it had changed, are left out; " in said[0]
+    more = tmp_path / "more.csv"
+    more.write_text(HEADER + "train/cat/cat_002.jpg,cat,drop,,,\n")
+    fixed = apply_fixes(read_images(data), more, manifest=manifest)
+    assert "train/cat/cat_000.jpg" not in labels(fixed.dataset)
+    assert len(said) == 2
+    fixed.write(tmp_path / "2.csv")
+    assert labels(again(data, tmp_path / "2.csv")) == labels(fixed.dataset)
+    assert len(said) == 2  # the second manifest knows these pictures
+
+
+@pytest.mark.parametrize("failing", ["m.csv", "m-changes.csv"])
+def test_a_manifest_that_fails_leaves_nothing_behind(
+    data: Path, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    write_text = storage.write_text
+
+    def full(path: Path, text: str) -> None:
+        if path.name == failing:
+            raise RunError("No space left")
+        write_text(path, text)
+
+    before = snapshot(tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(RunError, match="No space left"):
+        patch.setattr(storage, "write_text", full)
+        apply(data, file, ReadConfig(), tmp_path / "m.csv", tmp_path / "folder")
+    assert snapshot(tmp_path) == before
+    assert not (tmp_path / "folder").exists()
+    assert apply(data, file, ReadConfig(), tmp_path / "m.csv", tmp_path / "folder")[2] is not None
 
 
 def test_undo_needs_a_manifest(data: Path, file: Path) -> None:

@@ -162,3 +162,28 @@ def test_features_that_know_nothing_call_no_label_wrong(classes: int) -> None:
     assert (found.margin < 0).sum() > 80
     assert len(found.flagged) == 0
     assert not found.recognised
+
+
+def test_wrong_labels_disagree_everywhere_weak_features_only_where_unsure() -> None:
+    random = np.random.default_rng(3)
+    targets = np.arange(1200) % 4
+    centres = 2 * random.normal(size=(4, 40))
+    clear = (centres[targets] + random.normal(size=(1200, 40))).astype(np.float32)
+    noisy = targets.copy()
+    noisy[:180] = (noisy[:180] + 1) % 4
+    found = leave_one_out(clear, noisy, 4)
+    assert found.steady
+    assert found.expected_errors()[0] == pytest.approx(180, rel=0.15)
+    blurred = (centres[targets] + 9 * random.normal(size=(1200, 40))).astype(np.float32)
+    weak = leave_one_out(blurred, targets, 4)
+    assert weak.accuracy < 0.8
+    assert not weak.steady
+
+
+def test_components_keep_what_lies_between_images() -> None:
+    random = np.random.default_rng(0)
+    features = random.normal(size=(60, 30)).astype(np.float32)
+    found = leave_one_out(features, np.arange(60) % 2, 2).components
+    assert found is not None
+    unit = np.hstack([centred(features), np.full((60, 1), 0.3, np.float32)])
+    np.testing.assert_allclose(found @ found.T, unit @ unit.T, atol=1e-4)

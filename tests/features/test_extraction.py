@@ -23,7 +23,7 @@ from bowerbird import progress, storage
 from bowerbird.config import Preprocess
 from bowerbird.data.images import View, enumerate_views
 from bowerbird.errors import CacheError, ModelError
-from bowerbird.features import FeatureCache, Features, Image, extract, extraction
+from bowerbird.features import FeatureCache, Features, Image, extract, extraction, pool
 from bowerbird.features.cache import Store
 from bowerbird.features.extraction import Extractor
 from bowerbird.models.cuts import INPUT, trace
@@ -63,13 +63,13 @@ def network() -> Network:
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the images that were decoded, with the view."""
     seen: list[str] = []
-    original = extraction.load_input
+    original = pool.load_input
 
     def watch(data: Any, preprocess: Preprocess, view: View) -> Any:
         seen.append(f"{storage.hash_bytes(data)} {view.name}")
         return original(data, preprocess, view)
 
-    monkeypatch.setattr(extraction, "load_input", watch)
+    monkeypatch.setattr(pool, "load_input", watch)
     return seen
 
 
@@ -113,9 +113,7 @@ def test_features_of_a_network_weighted_by_hand(tmp_path: Path) -> None:
 def test_features_are_those_of_the_plain_network(network: Network, images: list[Image]) -> None:
     found = values(network, images)
     traced = trace(network.module)
-    pixels = np.stack(
-        [extraction.load_input(image.path, network.preprocess, View()) for image in images]
-    )
+    pixels = np.stack([pool.load_input(image.path, network.preprocess, View()) for image in images])
     batch = extraction.to_network(pixels, network.preprocess, torch.device("cpu"))
     with torch.inference_mode():
         expected = traced.prefix(traced.before_classifier())(batch).numpy()
@@ -427,7 +425,7 @@ class Defect(Exception):
 def test_a_defect_ends_the_extraction_and_keeps_what_was_done(
     network: Network, images: list[Image], monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
-    original, calls = extraction.load_input, itertools.count()
+    original, calls = pool.load_input, itertools.count()
 
     def fail(*given: Any) -> Any:
         if next(calls) >= after:
@@ -435,11 +433,11 @@ def test_a_defect_ends_the_extraction_and_keeps_what_was_done(
         return original(*given)
 
     with monkeypatch.context() as patched, nothing_left_behind(network):
-        patched.setattr(extraction, "load_input", fail)
+        patched.setattr(pool, "load_input", fail)
         with pytest.raises(Defect):
             extract(network, images, precision="float32", workers=2)
     seen: list[int] = []
-    monkeypatch.setattr(extraction, "load_input", lambda *given: seen.append(1) or original(*given))
+    monkeypatch.setattr(pool, "load_input", lambda *given: seen.append(1) or original(*given))
     resumed = values(network, images)
     stored = after // 8 * 8 if after % 8 == 0 else 0
     assert len(seen) <= len(images) - stored

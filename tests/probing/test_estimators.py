@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 
 import numpy as np
 import pytest
+from sklearn.ensemble import BaggingClassifier
 from sklearn.linear_model import LogisticRegression
 
 from bowerbird.errors import ConfigError
-from bowerbird.probing.estimators import ESTIMATORS, fit, kind_of, measure
+from bowerbird.probing.estimators import ESTIMATORS, Kind, fit, kind_of, measure
 from probing.planted import INDICATOR, planted
 
 
@@ -57,6 +59,33 @@ def test_the_strength_is_chosen_on_validation_alone() -> None:
     assert fit(kind, dataclasses.replace(table, values=values)).strength == before.strength
     noise = dataclasses.replace(table, targets=np.where(table.parts == "val", 0, table.targets))
     assert fit(kind, noise).strength != before.strength
+
+
+class ManyProcesses(BaggingClassifier):  # type: ignore[misc]
+    """Each of its parts stops too early, in a process of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(LogisticRegression(max_iter=1), n_estimators=4, n_jobs=2)
+
+
+def test_warnings_of_other_processes_are_not_printed_but_said(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    kind = Kind("many", lambda strength, n, seed: ManyProcesses())
+    found = fit(kind, planted(signal=0.5))
+    assert found.notes == ("it stopped before it had converged",)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["random_forest", "k_nearest_neighbours"])
+def test_one_thread_leaves_the_filters_of_warnings_alone(name: str) -> None:
+    table = planted()
+    found = fit(ESTIMATORS[name], table)
+    found.model.set_params(n_jobs=4)
+    before = list(warnings.filters)
+    for _ in range(20):
+        found.probabilities(table.values)
+        assert list(warnings.filters) == before
 
 
 def test_without_validation_the_middle_is_taken_and_said() -> None:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from bowerbird.errors import ConfigError
-from bowerbird.probing.examine import probe_table
-from bowerbird.probing.projection import project
+from bowerbird.probing.estimators import Fitted
+from bowerbird.probing.examine import check_asked, probe_table
 from bowerbird.probing.tables import csv_tables
 from probing.planted import INDICATOR, planted
 
@@ -77,6 +77,50 @@ def test_no_seeds_no_ranking() -> None:
         probe_table(planted(), seeds=0)
 
 
+def test_images_are_ranked_by_what_they_add_to_the_class() -> None:
+    table = planted(per_class=90)
+
+    def contribute(
+        linear: Fitted, target: int, columns: np.ndarray, rows: np.ndarray
+    ) -> np.ndarray:
+        added = -table.values[np.ix_(rows, columns)].astype(np.float64)
+        added[:-3] = -np.inf  # only three were looked at
+        return added
+
+    found = probe_table(table, top_k=[2], seeds=1, contribute=contribute)
+    rows = table.rows("train")[-3:]
+    for top in found.tops:
+        assert sorted(top.rows) == rows.tolist()
+        assert list(top.contributions) == sorted(top.contributions, reverse=True)
+        assert np.allclose(top.values, table.values[list(top.rows), top.column])
+        assert np.allclose(np.negative(top.values), top.contributions)
+    assert not any("same order" in note for note in found.notes)
+    assert any("add to its class's score" in note for note in found.notes)
+    values = found.to_dict()["top_features"][0]["images"][0]
+    assert values["contribution"] == found.tops[0].contributions[0]
+    line = csv_tables(found)["top_images.csv"].splitlines()[1]
+    assert float(line.rpartition(",")[2]) == pytest.approx(found.tops[0].contributions[0], rel=1e-5)
+
+
+def test_the_same_order_by_activation_and_gradient_is_said() -> None:
+    table = planted()
+    found = probe_table(
+        table, top_k=[2], seeds=1,
+        contribute=lambda _, target, columns, rows: 2.0 * table.values[np.ix_(rows, columns)],
+    )  # fmt: skip
+    assert any("in the same order as by activation" in note for note in found.notes)
+    assert not any("add to its class's score" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [({"rank_images": "gradients"}, "activation or gradient"), ({"map": "lle"}, "pca, tsne, umap")],
+)
+def test_orders_and_maps_that_there_are_not(wrong: dict[str, str], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        check_asked([], [], 1, **wrong)
+
+
 def test_the_tables_are_rectangular() -> None:
     found = probe_table(planted(classes=3), top_k=[2], seeds=2, stages=[planted(classes=3)])
     texts = csv_tables(found)
@@ -84,20 +128,3 @@ def test_the_tables_are_rectangular() -> None:
     assert len(texts["top_images.csv"].splitlines()) == 1 + 10 * len(found.tops)
     for name, text in texts.items():
         assert len({line.count(",") for line in text.splitlines() if '"' not in line}) == 1, name
-
-
-def test_the_map_is_scikit_learns_principal_components() -> None:
-    from sklearn.decomposition import PCA
-
-    table = planted(signal=3.0)
-    plane = project(table)
-    rows = table.rows("train")
-    mean, scale = table.values[rows].mean(0), table.values[rows].std(0)
-    scaled = (table.values - mean) / scale
-    other = PCA(2, svd_solver="full").fit(scaled[rows])
-    wanted = other.transform(scaled)
-    for axis in range(2):
-        assert abs(np.corrcoef(plane.places[:, axis], wanted[:, axis])[0, 1]) > 0.999
-    assert np.allclose(plane.explained, other.explained_variance_ratio_, atol=1e-4)
-    one = dataclasses.replace(table, values=table.values[:, :1], numbers=table.numbers[:1])
-    assert project(one).places.shape == (len(table), 2)

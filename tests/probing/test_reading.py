@@ -13,7 +13,7 @@ from bowerbird.data.splitting.splits import hold_out
 from bowerbird.errors import DataError
 from bowerbird.features.cache import FeatureCache
 from bowerbird.models.networks import Network, from_config
-from bowerbird.probing.reading import Source, read_heat, read_stages, read_table
+from bowerbird.probing.reading import Source, read_stages, read_table
 from bowerbird.probing.table import usable_columns
 from drawing import draw_folder
 from probing.planted import planted
@@ -74,17 +74,6 @@ def test_copies_are_known(network: Network, data: Path) -> None:
     shown = table.rows("train", unique=True)
     assert (one in shown) + (other in shown) <= 1
     assert len(shown) <= len(table.rows("train"))
-
-
-def test_heat_is_the_map_that_the_feature_is_the_mean_of(network: Network, data: Path) -> None:
-    given = source(network, data)
-    table = read_table(given)
-    rows, columns = [0, 5, 5], [1, 2, 3]
-    heat = read_heat(given, table, rows, columns)
-    assert heat is not None
-    assert heat.exact
-    assert heat.maps.shape[0] == 3
-    assert np.allclose(heat.maps.mean((1, 2)), table.values[rows, columns], atol=1e-4)
 
 
 def test_an_image_that_changed_meanwhile_is_left_out_and_said(network: Network, data: Path) -> None:

@@ -54,16 +54,19 @@ def test_data_is_probed_and_written(data: Path, tmp_path: Path) -> None:
     (out / "mine.png").write_bytes(b"kept")
     (out / "probe.json").write_text('{"files": ["top-009-gone.png", "../mine.png", "mine.png"]}')
     (out / "top-009-gone.png").write_bytes(b"old")
-    found = probe(data, network=NETWORK, out=out, **FAST)
+    found = probe(data, network=NETWORK.model_copy(update={"image_size": 64}), out=out, **FAST)
     written = json.loads((out / "probe.json").read_text())
     there = {path.name for path in out.iterdir()}
     assert there == {*written["files"], "probe.json"} | ({"mine.png"} & there)
     assert not (out / "top-009-gone.png").exists()
     sheets = {"top-000-circle.png", "top-001-square.png", "top-002-triangle.png"}
-    assert there >= {"sweep.png", "stages.png", "map.png", "features.csv"} | sheets
+    assert there >= {"sweep.png", "stages.png", "map.png", "features.csv", "probe.html"} | sheets
     assert sum(written["images"].values()) == 42
     assert written["settings"]["source"] == str(data)
     assert [stage.name for stage in found.stages][-1] == "layer4"
+    clarity = [top.clarity for top in found.tops]
+    assert [top["clarity_of_crops"] for top in written["top_features"]] == clarity
+    assert all(value is not None for value in clarity)
 
 
 def test_a_run_is_probed_with_its_own_network_and_its_looks_are_counted(trained: Any) -> None:
@@ -80,6 +83,38 @@ def test_a_run_is_probed_with_its_own_network_and_its_looks_are_counted(trained:
     assert len(found.table.rows("test")) == len(parts.indices("test"))
     assert folder_of(run.path) == run.path / "probe"
     assert not (run.path / "probe").exists()
+
+
+def test_top_images_of_a_run_by_activation_and_gradient_of_its_own_classifier(
+    trained: Any,
+) -> None:
+    run = trained()
+    found = probe(run, layer="layer2", rank_images="gradient", compare_stages=False, **FAST)
+    assert found.tops
+    for top in found.tops:
+        assert len(top.contributions) == len(top.rows) > 1
+        assert list(top.contributions) == sorted(top.contributions, reverse=True)
+    last = probe(run, rank_images="gradient", compare_stages=False, **FAST)
+    weights = run.network().module.get_classifier().weight
+    for top in last.tops:
+        weight = float(weights[top.target, last.table.numbers[top.column]].detach())
+        wanted = [value * weight for value in top.values]
+        assert top.contributions == pytest.approx(wanted, rel=1e-3, abs=1e-6)
+
+
+def test_a_run_s_report_is_written_again_if_the_probe_is_its_own(
+    trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trained()
+    written: list[Path] = []
+    monkeypatch.setattr(
+        "bowerbird.report.of_run.write_report", lambda run, network: written.append(run.path)
+    )
+    probe(run, compare_stages=False, out=tmp_path / "elsewhere", **FAST)
+    assert written == []
+    probe(run, compare_stages=False, out=folder_of(run.path), **FAST)
+    assert written == [run.path]
+    assert (run.path / "probe" / "probe.html").is_file()
 
 
 def test_locked_test_images_are_left_alone(trained: Any) -> None:
@@ -100,6 +135,8 @@ def test_mistakes_are_noticed_before_any_work(tmp_path: Path) -> None:
         ({"estimators": ["forest"]}, "Nearest: random_forest"),
         ({"top_k": ["few"]}, "whole number above 0"),
         ({"seeds": 0}, "one seed or more"),
+        ({"rank_images": "heat"}, "activation or gradient"),
+        ({"map": "mds"}, "one of pca, tsne, umap"),
     ):
         with pytest.raises(ConfigError, match=words):
             probe(tmp_path / "nowhere", **wrong)

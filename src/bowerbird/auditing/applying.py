@@ -1,7 +1,8 @@
 """Applies decisions to a list of images; the images themselves stay as they are.
 
 Decisions:
-- Nothing is applied unless every line can be (see `fixes`) and at least two classes are left.
+- Nothing is applied unless every line can be (see `fixes`). Images of a single class may be
+  what is left, as the audit's page lets a person decide; it is told that these train nothing.
 - The result is a manifest (`data.entries`) in which every change can be read. Beside it lies
   the list of all changes since the source, as a ``fixes.csv``: applied to the source it gives
   the same manifest again, with lines taken out a part of it.
@@ -13,7 +14,10 @@ Making a folder of the result is done in `materialize`.
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -28,6 +32,7 @@ from bowerbird.data.dataset import Dataset
 from bowerbird.data.entries import (
     Entry,
     entries_of,
+    for_these_pictures,
     lay_over,
     read_entries,
     write_entries,
@@ -72,7 +77,10 @@ class Fixed:
         words = [f"{found['relabel']} relabelled", f"{found['drop']} dropped"]
         words.append(f"{found['keep']} kept as they are")
         verb = "Taken back" if self.undone else "Applied"
-        sizes = f"{len(self.dataset)} images of {len(self.dataset.classes)} classes are left"
+        images, classes = len(self.dataset), self.dataset.classes
+        sizes = f"{images} images of {len(classes)} classes are left"
+        if len(classes) == 1:
+            sizes = f"{images} images are left, all of {classes[0]}: too few classes to train on"
         gone = sorted({e.source_label for e in self.changes} - set(self.dataset.classes))
         lost = f"; no image is left of {', '.join(gone)}" if gone else ""
         return f"{verb}: {', '.join(words)}. {sizes}{lost}."
@@ -90,7 +98,8 @@ class Fixed:
         beside = changes_beside(manifest)
         storage.make_folder(manifest.expanduser().absolute().parent)
         storage.write_text(beside, storage.comma_separated(COLUMNS, map(_as_fix, self.changes)))
-        write_entries(manifest, self.entries)
+        with _or_without(lambda: beside.unlink(missing_ok=True)):
+            write_entries(manifest, self.entries)
         return beside
 
     def to_dict(self) -> dict[str, Any]:
@@ -154,7 +163,8 @@ def apply(
         check_folder(folder, source.root)
     fixed = apply_fixes(source, fixes, manifest=read.manifest, new_classes=new_classes, undo=undo)
     made = None if folder is None else materialize(fixed.dataset, folder, copy=copy)
-    fixed.write(manifest)
+    with _or_without(lambda: shutil.rmtree(made.folder, ignore_errors=True) if made else None):
+        fixed.write(manifest)
     return fixed, manifest, made
 
 
@@ -177,7 +187,7 @@ def apply_fixes(
 
     Raises:
         ConfigError: `undo` without `manifest`.
-        DataError: a line can't be applied, or fewer than two classes would be left.
+        DataError: a line can't be applied, or no image would be left.
     """
     if undo and manifest is None:
         raise ConfigError(
@@ -190,7 +200,9 @@ def apply_fixes(
     if manifest is not None:
         now = {entry.path: entry.content_hash for entry in entries}
         listed = read_entries(Path(manifest).expanduser())
-        lay_over(dataset, listed, class_order, Path(manifest).name)  # refuses one of other data
+        name = Path(manifest).name
+        lay_over(dataset, listed, class_order, name, least=1)  # refuses one of other data
+        listed = for_these_pictures(dataset, listed, now, name)
         entries = tuple(replace(entry, content_hash=now.get(entry.path)) for entry in listed)
     found = read_fixes(
         Path(fixes).expanduser(), entries, dataset, new_classes=new_classes, undo=undo
@@ -200,7 +212,7 @@ def apply_fixes(
     after = tuple(
         change(entry, by_path[entry.path]) if entry.path in by_path else entry for entry in entries
     )
-    left = lay_over(dataset, after, class_order, Path(fixes).name)
+    left = lay_over(dataset, after, class_order, Path(fixes).name, least=1)
     return Fixed(left, after, found, undo)
 
 
@@ -211,6 +223,16 @@ def changes_beside(manifest: Path) -> Path:
     'cats-changes.csv'
     """
     return manifest.with_name(f"{manifest.stem}-changes.csv")
+
+
+@contextlib.contextmanager
+def _or_without(remove: Callable[[], object]) -> Iterator[None]:
+    """What was made for a block that fails goes with it."""
+    try:
+        yield
+    except BaseException:  # Ctrl-C, too
+        remove()
+        raise
 
 
 def _done(entry: Entry, fix: Fix) -> Entry:

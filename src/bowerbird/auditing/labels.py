@@ -60,11 +60,14 @@ class LeftOut:
         scores: [N, K], from about -1 to 1 (learned from -1 and 1).
         targets: given class indices [N].
         strength: the regularisation that predicted best.
+        components: the features in their largest principal components [N, C], where the whole
+            table was held in memory.
     """
 
     scores: Floats
     targets: Indices
     strength: float
+    components: npt.NDArray[np.float32] | None = None
 
     def __repr__(self) -> str:
         return f"LeftOut({len(self.targets)} images, {len(self.flagged)} labels suspect)"
@@ -130,6 +133,16 @@ class LeftOut:
         share = wrong[sizes[best] - 1] / sizes[best]
         return share * number, found[best].low * number, found[best].high * number
 
+    @property
+    def steady(self) -> bool:
+        """Whether the expected errors are more than an upper limit.
+
+        Wrong labels disagree as often among the surest tenth as among the surest half; where
+        the features are what is wrong, they disagree the more, the less sure they are.
+        """
+        half = self._disagreeing[: max(1, len(self._disagreeing) // 2)]
+        return bool(half.mean() * len(self.targets) <= _MOSTLY * self.expected_errors()[0])
+
     @cached_property
     def order(self) -> Indices:
         """All indices, most suspect first."""
@@ -189,7 +202,7 @@ def leave_one_out(
     scores = np.concatenate([rows for _, rows in spectrum.left_out(best)])
     for rows, found in spectrum.groups_left_out(groups, best):
         scores[rows] = found
-    return LeftOut(scores, targets, best)
+    return LeftOut(scores, targets, best, spectrum.components())
 
 
 def second_opinion(
@@ -272,6 +285,13 @@ class _Spectrum:
         found = np.full((len(targets), self._classes), -1.0)
         found[np.arange(len(targets)), targets] = 1
         return found
+
+    def components(self, most: int = 256) -> npt.NDArray[np.float32] | None:
+        """The largest principal components of all images, if they are at hand."""
+        if not self._kept:
+            return None
+        roots = np.sqrt(self._squares[-most:])
+        return np.concatenate([(u[:, -most:] * roots).astype(np.float32) for u in self._kept])
 
     def left_out(self, strength: float) -> Iterator[tuple[slice, Floats]]:
         """Scores of each image from all others, chunk by chunk."""

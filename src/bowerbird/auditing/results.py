@@ -186,6 +186,8 @@ class LearningCurve:
         low, high: 95 % interval of each mean over repeats.
         doubled: what twice the images are expected to reach, with its interval; None where
             the curve is too short to say.
+        saved: the share of mistakes that twice the images are expected to take away, with its
+            interval; the lower end is negative where mistakes may as well become more.
     """
 
     images: tuple[int, ...]
@@ -193,10 +195,28 @@ class LearningCurve:
     low: tuple[float, ...]
     high: tuple[float, ...]
     doubled: tuple[float, float, float] | None = None
+    saved: tuple[float, float, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """All fields."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> LearningCurve:
+        """Read what `to_dict` gave, also after a way through JSON.
+
+        Raises:
+            KeyError, TypeError, IndexError: a field is missing, or isn't what it should be.
+        """
+        doubled, saved = values["doubled"], values["saved"]
+        return cls(
+            tuple(values["images"]),
+            tuple(values["accuracy"]),
+            tuple(values["low"]),
+            tuple(values["high"]),
+            None if doubled is None else (doubled[0], doubled[1], doubled[2]),
+            None if saved is None else (saved[0], saved[1], saved[2]),
+        )
 
 
 @dataclass(frozen=True, slots=True)

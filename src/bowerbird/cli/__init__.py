@@ -6,8 +6,11 @@ command needs it.
 """
 
 from bowerbird.cli import (
+    ablating,
     auditing,
     augmenting,
+    bakeoff,
+    comparing,
     explaining,
     networks,
     probing,
@@ -18,9 +21,12 @@ from bowerbird.cli import (
 from bowerbird.cli.app import app, main
 
 __all__ = [
+    "ablating",
     "app",
     "auditing",
     "augmenting",
+    "bakeoff",
+    "comparing",
     "explaining",
     "main",
     "networks",

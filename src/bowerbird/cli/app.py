@@ -58,6 +58,7 @@ app = App(
     version="",
     help_format="plaintext",
     default_parameter=Parameter(negative_iterable=(), show_default=_unless_empty),
+    suppress_keyboard_interrupt=False,  # `main` has words for it
 )
 
 
@@ -106,12 +107,18 @@ def print_run(run: Run, evaluations: Mapping[str, Evaluation], as_json: bool) ->
     """Scores, where they are, and what to do next; once, where several processes train."""
     if not machine.is_first_process():
         return
+    from bowerbird.comparison.diagnosis import read_diagnosis
+
+    diagnosis = read_diagnosis(run)
     if as_json:
         scores = {name: e.to_dict() for name, e in evaluations.items()}
-        print_json(run.to_dict() | {"evaluations": scores})
+        said = diagnosis.to_dict() if diagnosis else None
+        print_json(run.to_dict() | {"evaluations": scores, "diagnosis": said})
         return
     for evaluation in evaluations.values():
         print(evaluation)
+    for line in diagnosis.lines if diagnosis else ():
+        print(line)
     print(f"Run:     {run.path}")
     print(f"Report:  {run.path / 'report.html'}")
     print(f"Use it:  bowerbird predict {run.path} IMAGES")

@@ -110,6 +110,8 @@ def apply(
     print(f"Manifest:  {manifest}")
     if folder is not None:
         print(f"Folder:    {folder.folder} ({folder.links} links, {folder.copies} copies)")
+    if len(fixed.dataset.classes) < 2:
+        return
     reading = (read or ReadConfig()).model_copy(update={"manifest": manifest})
     print(f"Train:     bowerbird train {shlex.quote(data)}{_options(reading)}")
     print(f"Audit:     bowerbird audit {shlex.quote(data)}{_options(reading)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -25,6 +25,9 @@ def probe(
     top_k: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
     seeds: int = 3,
     stages: bool = True,
+    rank_images: Literal["activation", "gradient"] = "activation",
+    map: Literal["pca", "tsne", "umap"] = "pca",
+    keep: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
     out: Path | None = None,
     read: Annotated[ReadConfig | None, Flat] = None,
     split: Annotated[SplitOptions | None, Flat] = None,
@@ -50,6 +53,14 @@ def probe(
         How many random forests rank the features.
     stages
         Compare the network's stages, too.
+    rank_images
+        What orders a feature's top images: activation, or gradient: activation × gradient
+        towards the class.
+    map
+        How all images are put on a plane: pca, tsne, or umap (an extra: bowerbird[umap]).
+    keep
+        Estimators to keep in the run, so that predict and evaluate can use them with
+        --estimator; they are scored, too.
     out
         Folder of the result; by default probe in the run's folder, else probe.
     as_json
@@ -61,13 +72,17 @@ def probe(
     folder = out or folder_of(source)
     found = go(
         source, layer=layer, estimators=estimators, top_k=top_k, seeds=seeds,
-        compare_stages=stages, read=read, split=split, network=network, out=folder,
+        compare_stages=stages, rank_images=rank_images, map=map, keep=keep,
+        read=read, split=split, network=network, out=folder,
     )  # fmt: skip
     if as_json:
         print_json(found.to_dict())
         return
     print(_told(found))
-    print(f"\nTables and figures:  {folder}")
+    print(f"\nPage:                {folder / 'probe.html'}")
+    print(f"Tables and figures:  {folder}")
+    for name in found.fitted:
+        print(f"Kept, to be used:    bowerbird predict {source} IMAGES --estimator {name}")
     print(_next(source))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -20,7 +21,16 @@ __all__ = ["cache", "evaluate", "predict", "report"]
 
 
 @app.command
-def evaluate(run: Path, *, on: str = "test", again: bool = False, as_json: Json = False) -> None:
+def evaluate(
+    run: Path,
+    *,
+    on: str = "test",
+    again: bool = False,
+    estimator: str | None = None,
+    sheet: Path | None = None,
+    sheet_most: int = 480,
+    as_json: Json = False,
+) -> None:
     """Score a trained run on its test, validation or training images.
 
     Parameters
@@ -31,16 +41,29 @@ def evaluate(run: Path, *, on: str = "test", again: bool = False, as_json: Json 
         train, val or test.
     again
         Predict anew, even if the run holds its predictions.
+    estimator
+        Score an estimator that `probe RUN --keep` has kept, in place of the run's classifier.
+    sheet
+        Draw the mistakes, then what was right, as pictures into this file (png, svg, pdf); what
+        doesn't fit follows in -2, -3 and so on.
+    sheet_most
+        Pictures that are drawn, in all.
     as_json
         Print the result as JSON.
     """
     machine.load("timm", "bowerbird.evaluation.predict")
+    from bowerbird.evaluation.kept import kept_estimators
     from bowerbird.evaluation.looks import looks_at
     from bowerbird.evaluation.predict import evaluate as go
     from bowerbird.runs import load_run
+    from bowerbird.workflow.sheets import check_sheet, evaluation_sheets
 
     opened = load_run(run)
-    evaluation = go(opened, on, again=again)
+    if sheet is not None:
+        check_sheet(sheet, sheet_most)
+    evaluation = go(opened, on, again=again, estimator=estimator)
+    if sheet is not None:
+        evaluation_sheets(evaluation, sheet, sheet_most)
     looks = looks_at(opened, opened.manifest()[1]) if on == "test" else None
     if as_json:
         print_json(evaluation.to_dict() | ({"looks": looks.to_dict()} if looks else {}))
@@ -48,6 +71,12 @@ def evaluate(run: Path, *, on: str = "test", again: bool = False, as_json: Json 
     print(_described(evaluation))
     if looks:
         print(f"\n{looks.sentence}")
+    if estimator:
+        print(f"\nUse it: bowerbird predict {run} IMAGES --estimator {estimator}")
+        return
+    if beside := kept_estimators(opened):
+        print("\nKept beside, each to be used with --estimator NAME:")
+        print("\n".join(f"  {kept.sentence}" for kept in beside))
     print(f"\nPictures and curves: bowerbird report {run}")
 
 
@@ -58,6 +87,9 @@ def predict(
     /,
     *,
     output: Path | None = None,
+    estimator: str | None = None,
+    sheet: Path | None = None,
+    sheet_most: int = 480,
     as_json: Json = False,
 ) -> None:
     """Name the class of images: files, folders, or a list on standard input.
@@ -70,13 +102,23 @@ def predict(
         Files and folders; "-" or nothing reads paths from standard input, one per line.
     output
         Write to this file instead of standard output.
+    estimator
+        Use an estimator that `probe RUN --keep` has kept, in place of the run's classifier.
+    sheet
+        Draw the images with what they were taken for into this file (png, svg, pdf); what
+        doesn't fit follows in -2, -3 and so on.
+    sheet_most
+        Images that are drawn, in all.
     as_json
         Write JSON instead of CSV.
     """
     from bowerbird.workflow import predict as go
 
     names = images if images and images != ["-"] else list(_listed())
-    go(run, names, output, as_json=as_json)
+    go(
+        run, names, output, estimator=estimator, sheet=sheet, sheet_most=sheet_most,
+        as_json=as_json,
+    )  # fmt: skip
 
 
 @app.command
@@ -154,8 +196,9 @@ def _described(evaluation: Evaluation) -> str:
         "balanced accuracy": f"{evaluation.balanced_accuracy:.1%}",
         "macro F1": f"{evaluation.macro_f1:.3f}",
         "always the commonest": f"{evaluation.majority_baseline:.1%}",
-        "log loss": f"{evaluation.log_loss:.3f}",
     }
+    if not math.isnan(evaluation.log_loss):
+        figures["log loss"] = f"{evaluation.log_loss:.3f}"
     figures |= {f"top {k}": f"{share:.1%}" for k, share in evaluation.top_k.items()}
     if evaluation.roc_auc is not None:
         figures["ROC AUC"] = f"{evaluation.roc_auc:.3f}"
@@ -166,6 +209,8 @@ def _described(evaluation: Evaluation) -> str:
     if evaluation.without_doubts is not None:
         figures["without suspect labels"] = f"{evaluation.without_doubts.accuracy:.1%}"
     lines = [f"{name:<22} {value}" for name, value in figures.items()]
+    if math.isnan(evaluation.log_loss):
+        lines.append("It gives no probabilities: what needs them is left out.")
     width = max(len(name) for name in evaluation.confusion.classes)
     lines += ["", f"{'class':<{width}}  precision  recall     F1  images"]
     lines += [

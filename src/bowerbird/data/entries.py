@@ -12,6 +12,9 @@ Decisions:
 - A manifest is laid over what is read from DATA. Images that are gone and images that are
   new since it was written are told in one sentence; new ones are left out, since nobody
   has said that they belong to it.
+- What a manifest changes, it changes for the picture that it was made for. Where another one
+  has its name now (other bytes than `content_hash`), that one stays as the source says, or is
+  left out if the manifest says otherwise; both are told.
 - People edit manifests: a mistake is named with its line.
 
 What changes come from is in `auditing.fixes`; the manifest of a run is in `manifest`.
@@ -21,7 +24,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,7 +32,7 @@ from bowerbird import progress, storage
 from bowerbird.data.dataset import SPLITS, Dataset, Problem, Sample, split_named
 from bowerbird.errors import DataError
 
-__all__ = ["Entry", "entries_of", "lay_over", "read_entries", "read_table",
+__all__ = ["Entry", "entries_of", "for_these_pictures", "lay_over", "read_entries", "read_table",
            "with_manifest", "write_entries"]  # fmt: skip
 
 COLUMNS = ("path", "class", "split", "group", "content_hash", "reason", "was", "change")
@@ -134,7 +137,15 @@ def with_manifest(ds: Dataset, path: Path, order: Order) -> Dataset:
     Raises:
         DataError: the manifest can't be read, or belongs to other data.
     """
+    from bowerbird.data.checks import check
+
     entries = read_entries(path)
+    lay_over(ds, entries, order, path.name)  # refuses one of other data before any file is opened
+    hashed = {entry.path for entry in entries if entry.content_hash}
+    names = [sample.path for sample in ds.samples if sample.path in hashed]
+    verdicts = check([ds.root / name for name in names])
+    now = {name: verdict.content_hash for name, verdict in zip(names, verdicts, strict=True)}
+    entries = for_these_pictures(ds, entries, now, path.name)
     found = lay_over(ds, entries, order, path.name)
     listed = {entry.path for entry in entries}
     there = {sample.path for sample in ds.samples}
@@ -149,11 +160,44 @@ def with_manifest(ds: Dataset, path: Path, order: Order) -> Dataset:
     return found
 
 
-def lay_over(ds: Dataset, entries: Sequence[Entry], order: Order, name: str) -> Dataset:
+def for_these_pictures(
+    ds: Dataset, entries: Sequence[Entry], now: Mapping[str, str | None], name: str
+) -> tuple[Entry, ...]:
+    """Entries without what they say of other pictures than those that have their names now.
+
+    Args:
+        ds: as it is read from the source.
+        entries: of a manifest.
+        now: present content hash by path, where it is known.
+        name: of the manifest, for the message.
+    """
+    source = {s.path: "" if s.target is None else ds.classes[s.target] for s in ds.samples}
+    found: list[Entry] = []
+    others: list[str] = []
+    for entry in entries:
+        present = now.get(entry.path)
+        other = bool(entry.content_hash and present and present != entry.content_hash)
+        decided = other and not entry.left_out and entry.label != source.get(entry.path)
+        others += [entry.path] if other and not entry.left_out else []
+        reason = f"another picture than when {name} said that it is {entry.label!r}"
+        found.append(Entry(entry.path, reason=reason) if decided else entry)
+    if others:
+        out = sum(entry.left_out for entry in found) - sum(entry.left_out for entry in entries)
+        progress.say(
+            f"{len(others)} images are other pictures than when {name} was written, e.g. "
+            f"{others[0]}. {out} of them, whose class it had changed, are left out; the others are "
+            "of the class that the data say."
+        )
+    return tuple(found)
+
+
+def lay_over(
+    ds: Dataset, entries: Sequence[Entry], order: Order, name: str, least: int = 2
+) -> Dataset:
     """A dataset as entries say; `name` is what they came from, for messages.
 
     Raises:
-        DataError: most of them are not in the dataset, or fewer than two classes are left.
+        DataError: most of them are not in the dataset, or fewer than `least` classes are left.
     """
     there = {sample.path for sample in ds.samples}
     known = {problem.path for problem in ds.problems}
@@ -163,7 +207,7 @@ def lay_over(ds: Dataset, entries: Sequence[Entry], order: Order, name: str) -> 
         missing = next((e.path for e in wanted if e.path not in there), "")
         raise DataError(_of_other_data(ds.root, name, len(kept), len(wanted), missing))
     classes = order(entry.label for entry in kept)
-    if len(classes) < 2:
+    if len(classes) < least:
         raise DataError(
             f"With {name}, only the class {classes[0]!r} is left, of {len(kept)} images. "
             "A classifier needs at least two: keep or relabel some images of another."

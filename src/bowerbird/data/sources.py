@@ -35,6 +35,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bowerbird import progress
 from bowerbird.config import ReadConfig
 from bowerbird.data.dataset import Dataset, Problem, Sample, split_named
 from bowerbird.data.entries import with_manifest
@@ -181,6 +182,7 @@ def _from_folder(root: Path, config: ReadConfig, labelled: bool) -> Dataset:
 
 
 def _labelled_folder(listing: Listing, config: ReadConfig) -> Dataset:
+    _tell_unfinished(listing.root)
     tables, mistake = usable_tables(listing, config)
     unread = len(listing.tables) + len(listing.metadata) - len(tables)
     unused = Counter({"table without images and labels": unread})
@@ -202,6 +204,15 @@ def _labelled_folder(listing: Listing, config: ReadConfig) -> Dataset:
     except DataError as error:
         raise mistake or error from error
     return _labelled(listing.root, found, listing.problems, listing.ignored + unused, listing)
+
+
+def _tell_unfinished(root: Path) -> None:
+    """An expansion (`augmenting.expand`) writes its request first and its manifest last."""
+    if (root / "expansion.json").is_file() and not (root / "manifest.csv").is_file():
+        progress.say(
+            f"{root} is an expansion that has not come to its end: images are missing, and nothing "
+            "says which are children of which. Run the same `bowerbird expand` command again first."
+        )
 
 
 def _looks_sorted(listing: Listing) -> bool:

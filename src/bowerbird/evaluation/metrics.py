@@ -14,6 +14,7 @@ Not here: choosing models, thresholds, calibration, comparing two classifiers.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from statistics import NormalDist
@@ -44,7 +45,8 @@ def score(
     when there are two, else the mean over occurring classes, each against the rest
     (F. Provost, P. Domingos, "Well-trained PETs", 2001, unweighted here). Kappa is
     J. Cohen's, weighted (Psychological Bulletin 70, 1968). Top-k is given for k = 3 and 5
-    where there are at least 2 k classes. Log loss clips probabilities at 1.2e-7.
+    where there are at least 2 k classes. Log loss clips probabilities at 1.2e-7. Without
+    probabilities, log loss, top-k and ROC-AUC are left out.
 
     Args:
         predictions: of N pictures; unlabelled ones are left out.
@@ -86,10 +88,10 @@ def score(
         ),
         per_class=per_class,
         confusion=counts,
-        log_loss=_log_loss(known),
+        log_loss=_log_loss(known) if known.soft else math.nan,
         majority_baseline=int(support.max()) / n,
-        top_k=_top_k(known),
-        roc_auc=_roc_auc(known),
+        top_k=_top_k(known) if known.soft else {},
+        roc_auc=_roc_auc(known) if known.soft else None,
         kappa=_kappa(known, ordered),
         without_leaks=_without(predictions, leaked, on, ordered),
         without_doubts=_without(predictions, [*leaked, *suspect], on, ordered) if suspect else None,

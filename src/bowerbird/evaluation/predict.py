@@ -2,12 +2,13 @@
 
 The frozen path of `features` is used: images are decoded, run and cached as in
 training, and the classifier is applied in float32. What a run has predicted once is
-kept in ``predictions_<split>.csv`` and read from there. Who asks for the score on test has
-looked at it: see `looks`.
+kept in ``predictions_<split>.csv`` and read from there; what one of its kept estimators says
+(`kept`) is not. Who asks for the score on test has looked at it: see `looks`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from bowerbird.data.checks import check
 from bowerbird.data.dataset import SPLITS, Dataset, Problem
 from bowerbird.data.splitting.splits import Split
 from bowerbird.errors import ConfigError, DataError, RunError
-from bowerbird.evaluation.looks import look
+from bowerbird.evaluation.looks import is_locked, look
 from bowerbird.evaluation.metrics import score
 from bowerbird.evaluation.results import Evaluation, Predictions
 from bowerbird.features import FeatureCache, Features, Image, extract
@@ -29,7 +30,7 @@ from bowerbird.features.extraction import Extractor, chosen_device
 from bowerbird.models.cuts import trace
 from bowerbird.runs import Run
 
-__all__ = ["Predictor", "evaluate", "evaluation_of", "predict"]
+__all__ = ["Predictor", "evaluate", "evaluation_of", "predict", "predictor_of", "usable_device"]
 
 _ROWS = 1024
 
@@ -40,9 +41,14 @@ class Predictor:
     Args:
         run: finished.
 
+    Attributes:
+        soft: whether it gives probabilities.
+
     Raises:
         RunError: the run has no model yet, or it is damaged.
     """
+
+    soft = True
 
     def __init__(self, run: Run) -> None:
         settings = run.recipe.train
@@ -51,7 +57,7 @@ class Predictor:
         traced = trace(self.network.module)
         measured = run.environment().get("forward_precision", settings.precision)
         self.extractor = Extractor(
-            self.network, precision=measured, device=_device(settings.device), traced=traced
+            self.network, precision=measured, device=usable_device(settings.device), traced=traced
         )
         self.classifier = traced.suffix(self.extractor.cut)
 
@@ -96,7 +102,12 @@ class Predictor:
 
 
 def evaluate(
-    run: Run, on: str = "test", *, again: bool = False, predictor: Predictor | None = None
+    run: Run,
+    on: str = "test",
+    *,
+    again: bool = False,
+    predictor: Predictor | None = None,
+    estimator: str | None = None,
 ) -> Evaluation:
     """Score a run on one of its splits, from what it has predicted or from the images.
 
@@ -108,13 +119,17 @@ def evaluate(
         on: ``"train"``, ``"val"`` or ``"test"``.
         again: predict anew even if the run holds predictions.
         predictor: of this run, if there is one already.
+        estimator: name of one that the run keeps, to be scored in place of its classifier.
 
     Raises:
         ConfigError: there is no such split.
         DataError: the split has no images.
-        RunError: the run has no model yet, or its predictions are damaged.
+        RunError: the run has no model yet, its predictions are damaged, or it keeps no such
+            estimator.
     """
-    return _evaluated(run, on, again, predictor, asked=True)
+    if estimator is None:
+        return _evaluated(run, on, again, predictor, asked=True)
+    return _of_estimator(run, on, predictor or predictor_of(run, estimator))
 
 
 def evaluation_of(run: Run, on: str, predictor: Predictor | None = None) -> Evaluation:
@@ -128,7 +143,11 @@ def evaluation_of(run: Run, on: str, predictor: Predictor | None = None) -> Eval
 
 
 def predict(
-    run: Run, dataset: Dataset, *, predictor: Predictor | None = None
+    run: Run,
+    dataset: Dataset,
+    *,
+    predictor: Predictor | None = None,
+    estimator: str | None = None,
 ) -> tuple[Predictions, list[Problem]]:
     """Class probabilities for any images, and those that can't be read.
 
@@ -136,11 +155,12 @@ def predict(
         run: finished.
         dataset: e.g. ``read_images(folder, labelled=False)``.
         predictor: of this run, if there is one already.
+        estimator: name of one that the run keeps, to be used in place of its classifier.
 
     Raises:
-        RunError: the run has no model yet.
+        RunError: the run has no model yet, or keeps no such estimator.
     """
-    predictor = predictor or Predictor(run)
+    predictor = predictor or predictor_of(run, estimator)
     verdicts = check([dataset.path(i) for i in range(len(dataset))], remember=False)
     good = [i for i, verdict in enumerate(verdicts) if verdict.content_hash and not verdict.reason]
     bad = [
@@ -153,15 +173,23 @@ def predict(
     return found, [*dataset.problems, *bad, *late]
 
 
+def predictor_of(run: Run, estimator: str | None = None) -> Predictor:
+    """What names images: the run's network, with an estimator that it keeps or its own classifier.
+
+    Raises:
+        RunError: the run has no model yet, or keeps no such estimator.
+    """
+    if estimator is None:
+        return Predictor(run)
+    from bowerbird.evaluation.by_estimator import EstimatorPredictor  # made of this Predictor
+
+    return EstimatorPredictor(run, estimator)
+
+
 def _evaluated(
     run: Run, on: str, again: bool, predictor: Predictor | None, *, asked: bool
 ) -> Evaluation:
-    if on not in SPLITS:
-        raise ConfigError(f"There is no split {on!r}. Use one of {', '.join(SPLITS)}.")
-    dataset, split = run.manifest()
-    if not len(split.indices(on)):
-        sizes = ", ".join(f"{len(split.indices(name))} {name}" for name in SPLITS)
-        raise DataError(f"The run {run.path} has no {on} images. Its splits: {sizes}.")
+    dataset, split = _with_images(run, on)
     file = run.path / f"predictions_{on}.csv"
     fresh = again or not file.is_file()
     found = _predicted(run, on, dataset, split, predictor) if fresh else None
@@ -169,7 +197,36 @@ def _evaluated(
         look(run, split, asked=asked)
     if found is not None:
         storage.write_text(file, found.to_csv())
-    predictions = _read(file, dataset)
+    return _scored(run, _read(file, dataset), dataset, split, on)
+
+
+def _of_estimator(run: Run, on: str, predictor: Predictor) -> Evaluation:
+    """The score of a kept estimator; nothing is written but the look."""
+    dataset, split = _with_images(run, on)
+    if on == "test" and is_locked(run):
+        raise RunError(
+            f"The test images of {run.path} are locked. Score an estimator on validation "
+            f"(--on val); `bowerbird evaluate {run.path}` unlocks them."
+        )
+    found = dataclasses.replace(_predicted(run, on, dataset, split, predictor), root=dataset.root)
+    if on == "test":  # counted before it can be seen
+        look(run, split, asked=True)
+    return _scored(run, found, dataset, split, on)
+
+
+def _with_images(run: Run, on: str) -> tuple[Dataset, Split]:
+    if on not in SPLITS:
+        raise ConfigError(f"There is no split {on!r}. Use one of {', '.join(SPLITS)}.")
+    dataset, split = run.manifest()
+    if not len(split.indices(on)):
+        sizes = ", ".join(f"{len(split.indices(name))} {name}" for name in SPLITS)
+        raise DataError(f"The run {run.path} has no {on} images. Its splits: {sizes}.")
+    return dataset, split
+
+
+def _scored(
+    run: Run, predictions: Predictions, dataset: Dataset, split: Split, on: str
+) -> Evaluation:
     learned = ("train", "val") if run.recipe.train.refit else ("train",)
     leaked = {dataset.samples[i].path for i in split.copies_of(learned)}
     marked = [n for n, path in enumerate(predictions.paths) if path in leaked]
@@ -189,7 +246,7 @@ def _predicted(
     return found
 
 
-def _device(wanted: str) -> str:
+def usable_device(wanted: str) -> str:
     """The device of the training, or what there is: a run moves between machines."""
     try:
         return chosen_device(wanted)

@@ -7,6 +7,8 @@ Decisions:
 - Probabilities are kept in float32 and written with as many digits as that needs:
   what is read back from a table is exactly what was written.
 - Pictures are named by index; ties are broken by order, so a repeat gives the same list.
+- A classifier that names a class without probabilities has 1 for that class and `soft` false;
+  in tables its cells stay empty.
 - Results that hold arrays compare by identity: "equal up to rounding" is the caller's call.
 
 Not here: loading pictures, running networks.
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -42,6 +45,7 @@ class Predictions:
         probabilities: [N, K] float32, each row sums to 1.
         targets: [N] class indices; -1 where unlabelled.
         root: the folder that `paths` start from, or None.
+        soft: whether these are probabilities; else each row is 1 for the class that was said.
 
     Raises:
         DataError: the parts don't fit each other.
@@ -55,6 +59,7 @@ class Predictions:
     probabilities: NDArray[np.float32]
     targets: NDArray[np.int64]
     root: Path | None = None
+    soft: bool = True
 
     def __post_init__(self) -> None:
         n, k = len(self.paths), len(self.classes)
@@ -149,6 +154,7 @@ class Predictions:
             self.probabilities[chosen],
             self.targets[chosen],
             self.root,
+            self.soft,
         )
 
     def to_csv(self) -> str:
@@ -157,7 +163,7 @@ class Predictions:
         rows = zip(self.paths, self.targets, self.predicted, self.probabilities, strict=True)
         for path, target, predicted, row in rows:
             name = self.classes[target] if target >= 0 else ""
-            shares = [str(p) for p in row]
+            shares = [str(p) if self.soft else "" for p in row]
             lines.append(_line([path, name, self.classes[predicted], shares[predicted], *shares]))
         return "".join(lines)
 
@@ -177,15 +183,19 @@ class Predictions:
             )
         classes = tuple(name.removeprefix(_PREFIX) for name in header[4:])
         index = {"": -1} | {name: i for i, name in enumerate(classes)}
+        soft = not rows or any(rows[0][3:])
         try:
-            table = np.array([row[4:] for row in rows], np.float32)
+            if soft:
+                table = np.array([row[4:] for row in rows], np.float32)
+            else:
+                table = np.eye(len(classes), dtype=np.float32)[[index[row[2]] for row in rows]]
             targets = np.array([index[row[1]] for row in rows], np.int64)
         except (KeyError, ValueError, IndexError) as error:
             raise DataError(
                 f"The table of predictions is damaged: {error} is not what belongs there. "
                 "Evaluate the run again to write it anew."
             ) from error
-        return cls(tuple(row[0] for row in rows), classes, table, targets, root)
+        return cls(tuple(row[0] for row in rows), classes, table, targets, root, soft)
 
 
 @dataclass(frozen=True)
@@ -264,7 +274,8 @@ class Evaluation:
         top_k: by k, the share whose class is among the k most probable ones.
         roc_auc: binary, or macro one-vs-rest; None when undefined.
         kappa: quadratic weighted; None unless the classes are ordered.
-        log_loss: mean of -ln of the probability given to the true class.
+        log_loss: mean of -ln of the probability given to the true class; NaN (null in JSON)
+            where no probabilities were given, which leaves out `top_k` and `roc_auc`, too.
         majority_baseline: accuracy of always saying this split's commonest class.
         without_leaks: the same without leaked pictures; None if none were named.
         without_doubts: the same without leaked pictures and those with suspect labels; None
@@ -296,6 +307,7 @@ class Evaluation:
         """Plain values for `metrics.json`; without the predictions, which are a table."""
         values = {name: getattr(self, name) for name in _PLAIN}
         return values | {
+            "log_loss": None if math.isnan(self.log_loss) else self.log_loss,
             "interval": [self.interval.low, self.interval.high],
             "top_k": {str(k): share for k, share in self.top_k.items()},
             "per_class": [asdict(score) for score in self.per_class],
@@ -318,7 +330,8 @@ class Evaluation:
             counts = np.array(values["confusion"], np.int64)
             rest, sure = values["without_leaks"], values.get("without_doubts")
             return cls(
-                **{name: values[name] for name in _PLAIN},
+                **{name: values[name] for name in _PLAIN if name != "log_loss"},
+                log_loss=math.nan if values["log_loss"] is None else values["log_loss"],
                 interval=Interval(*values["interval"]),
                 top_k={int(k): share for k, share in values["top_k"].items()},
                 per_class=per_class,

@@ -35,8 +35,8 @@ class Row:
     Attributes:
         path: of the file.
         predicted: name of the most probable class, or None.
-        confidence: its probability.
-        probabilities: per class, in their order.
+        confidence: its probability, or None where the classifier gives none.
+        probabilities: per class, in their order; empty then.
         error: why the image can't be used, or None.
     """
 
@@ -51,9 +51,12 @@ def rows_of(found: Predictions, problems: Sequence[Problem], root: Path) -> Iter
     """A row per image, those that can't be used last; six decimals."""
     columns = (found.paths, found.predicted, found.confidence, found.probabilities)
     for path, predicted, confidence, shares in zip(*columns, strict=True):
-        known = tuple(round(float(share), 6) for share in shares)
         name = found.classes[predicted]
-        yield Row(str(root / path), name, round(float(confidence), 6), known)
+        if found.soft:
+            known = tuple(round(float(share), 6) for share in shares)
+            yield Row(str(root / path), name, round(float(confidence), 6), known)
+        else:
+            yield Row(str(root / path), name)
     for problem in problems:
         yield Row(str(root / problem.path), error=problem.reason)
 

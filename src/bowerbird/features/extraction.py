@@ -12,8 +12,6 @@ Decisions:
   stopped.
 - Batch-norm is folded into the convolutions of the frozen part; on a CPU, so are activations
   and padding.
-- An image that can't be read, or isn't any more what its hash was made from, is reported
-  and left out.
 - What caching would falsify is refused: training mode (batch-norm, dropout), and random
   augmentation (only enumerated views have a name to be kept under).
 """
@@ -21,10 +19,7 @@ Decisions:
 from __future__ import annotations
 
 import dataclasses
-import queue
-import threading
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,13 +27,14 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from bowerbird import progress, storage
+from bowerbird import progress
 from bowerbird.config import Preprocess
 from bowerbird.data.dataset import Problem
-from bowerbird.data.images import View, load_input, read_bytes
-from bowerbird.errors import CacheError, ConfigError, ImageError, ModelError
+from bowerbird.data.images import View
+from bowerbird.errors import CacheError, ConfigError, ModelError
 from bowerbird.features import precision as precisions
 from bowerbird.features.cache import FeatureCache, FeatureKey, Store
+from bowerbird.features.pool import Image, Job, Pool
 from bowerbird.machine import cores
 from bowerbird.models.cuts import INPUT, Traced, fold_batch_norm, trace
 from bowerbird.models.fusing import fuse
@@ -49,14 +45,6 @@ __all__ = ["Extractor", "Features", "Image", "chosen_device", "extract", "to_net
 
 _CPU_BATCH, _DEVICE_BATCH = 8, 64
 PLAIN = View()
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Image:
-    """An image file and the hash of its bytes, which names its features."""
-
-    path: Path
-    content_hash: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -240,7 +228,7 @@ def extract(
     bad: dict[str, str] = {}
     if jobs:
         with progress.task("Computing features", todo) as task:
-            pool = _Pool(extractor, views, stores, jobs)
+            pool = Pool(extractor, views, stores, jobs)
             bad = pool.run(min(workers or cores(), len(jobs)), task)
     good = tuple(i.content_hash for i in images if i.content_hash not in bad)
     problems = [Problem(str(i.path), bad[i.content_hash]) for i in images if i.content_hash in bad]
@@ -292,12 +280,6 @@ def chosen_device(wanted: str) -> str:
     return wanted
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Job:
-    view: int
-    images: tuple[Image, ...]
-
-
 def _refuse_training_mode(module: nn.Module, traced: Traced | None) -> None:
     """A trace keeps the mode of its moment, except in batch-norms and other layers of torch."""
     batch_norm = nn.modules.batchnorm._BatchNorm
@@ -314,107 +296,13 @@ def _refuse_training_mode(module: nn.Module, traced: Traced | None) -> None:
         )
 
 
-def _jobs(images: Sequence[Image], stores: Sequence[Store], batch: int) -> list[_Job]:
+def _jobs(images: Sequence[Image], stores: Sequence[Store], batch: int) -> list[Job]:
     by_hash = {image.content_hash: image for image in images}
-    jobs: list[_Job] = []
+    jobs: list[Job] = []
     for number, store in enumerate(stores):
         missing = [by_hash[h] for h in store.missing(list(by_hash))]
         jobs += [
-            _Job(number, tuple(missing[start : start + batch]))
+            Job(number, tuple(missing[start : start + batch]))
             for start in range(0, len(missing), batch)
         ]
     return jobs
-
-
-class _Worker(threading.Thread):
-    """A thread to wait for by `over`: an interrupted `join` takes it for ended (Python 3.11)."""
-
-    def __init__(self, work: Callable[[progress.Task], None], task: progress.Task) -> None:
-        super().__init__(daemon=True)
-        self._work, self._task, self.over = work, task, threading.Event()
-
-    def run(self) -> None:
-        try:
-            self._work(self._task)
-        finally:
-            self.over.set()
-
-
-class _Pool:
-    """Threads that turn jobs into stored records until there are none or one fails."""
-
-    def __init__(
-        self, extractor: Extractor, views: Sequence[View], stores: Sequence[Store], jobs: list[_Job]
-    ) -> None:
-        self.extractor, self.views, self.stores = extractor, views, stores
-        self.waiting: queue.SimpleQueue[_Job] = queue.SimpleQueue()
-        for job in jobs:
-            self.waiting.put(job)
-        self.bad: dict[str, str] = {}
-        self.failure: BaseException | None = None
-        self.stop = threading.Event()
-        self._device = threading.Lock()
-
-    def run(self, workers: int, task: progress.Task) -> dict[str, str]:
-        """Work everything off; returns the reasons of unreadable images by hash."""
-        threads = [_Worker(self._work, task) for _ in range(workers)]
-        before = torch.get_num_threads()
-        try:
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.over.wait()
-        finally:  # also on Ctrl-C: what is stored stays, and the threads end after their batch
-            self.stop.set()
-            for thread in threads:
-                if thread.ident is not None:  # it was started
-                    thread.over.wait()
-                    thread.join()
-            torch.set_num_threads(before)
-        if self.failure is not None:
-            raise self.failure
-        return self.bad
-
-    def _work(self, task: progress.Task) -> None:
-        if self.extractor.device.type == "cpu":
-            torch.set_num_threads(1)  # of this thread: the other cores have their own batches
-        while not self.stop.is_set():
-            try:
-                job = self.waiting.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                self._do(job)
-            except BaseException as error:  # handed to the thread that waits for this one
-                self.failure = error
-                self.stop.set()
-            task.advance(len(job.images))
-
-    def _do(self, job: _Job) -> None:
-        hashes, pixels = [], []
-        preprocess = self.extractor.network.preprocess
-        for image in job.images:
-            try:
-                pixels.append(load_input(_content(image), preprocess, self.views[job.view]))
-                hashes.append(image.content_hash)
-            except ImageError as error:
-                self.bad[image.content_hash] = str(error)
-        if not pixels:
-            return
-        if self.extractor.device.type == "cpu":
-            values = self.extractor(np.stack(pixels))
-        else:
-            with self._device:
-                values = self.extractor(np.stack(pixels))
-        store = self.stores[job.view]
-        if values.dtype == torch.bfloat16:
-            values = values.view(torch.uint16)
-        store.append(hashes, values.numpy())
-
-
-def _content(image: Image) -> bytes:
-    """The file's bytes, if they still are those that its features are kept under."""
-    data = read_bytes(image.path)
-    if storage.hash_bytes(data) != image.content_hash:
-        raise ImageError("changed since it was first read")
-    return data

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from bowerbird.probing.projection import Projection
     from bowerbird.probing.results import Probe
 
 __all__ = ["agreement_matrix", "image_map", "overlap_matrix", "stages_compared", "sweep_curves"]
@@ -106,33 +107,32 @@ def stages_compared(probe: Probe) -> Figure:
 
 
 def image_map(probe: Probe) -> Figure:
-    """All images on the two main axes of their features, coloured by class."""
+    """All images on a plane, or those drawn of them, coloured by class."""
     table, plane = probe.table, probe.projection
-    counts = np.bincount(table.targets, minlength=len(table.classes))
+    targets = table.targets[plane.rows]
+    counts = np.bincount(targets, minlength=len(table.classes))
     named = np.argsort(-counts, kind="stable")[: len(_COLOURS)]
     named = np.sort(named[counts[named] > 0])
-    small = 14 if len(table) < 3000 else 5
-    large = 14 if len(table) < 3000 else 8
+    small, large = (14, 14) if len(targets) < 3000 else (5, 8)
     with style():
         figure = new_figure(7.2, 5.6)
         axes = figure.subplots()
-        other = ~np.isin(table.targets, named)
+        other = ~np.isin(targets, named)
         if other.any():
-            count = len(np.unique(table.targets[other]))
+            count = len(np.unique(targets[other]))
             word = f"{count} other classes" if count > 1 else "another class"
             x, y = plane.places[other].T
             axes.scatter(x, y, s=small, color=LINE, lw=0, label=word)
         for place, index in enumerate(named):
-            x, y = plane.places[table.targets == index].T
+            x, y = plane.places[targets == index].T
             axes.scatter(
                 x, y, s=large, color=_COLOURS[place], marker=_MARKS[place], lw=0, alpha=0.65,
                 label=shortened(table.classes[index], 24),
             )  # fmt: skip
         axes.set_xticks([])
         axes.set_yticks([])
-        one, two = plane.explained
-        axes.set(xlabel=f"first axis ({one:.0%} of the variance)", ylabel=f"second ({two:.0%})")
-        axes.set_title(f"{len(table):,} images, {shortened(table.layer, 30)}")
+        _name_axes(axes, plane)
+        axes.set_title(f"{len(targets):,} images, {shortened(table.layer, 30)}")
         figure.legend(loc="outside right upper", fontsize=8, markerscale=1.6)
     return figure
 
@@ -161,6 +161,14 @@ def agreement_matrix(probe: Probe) -> Figure:
     return _matrix(
         probe.agreement, labels(names), "Do the rankings agree?", "rank correlation", -1.0
     )
+
+
+def _name_axes(axes: Axes, plane: Projection) -> None:
+    if plane.method == "pca":
+        one, two = plane.explained
+        axes.set(xlabel=f"first axis ({one:.0%} of the variance)", ylabel=f"second ({two:.0%})")
+    else:
+        axes.set_xlabel(f"{plane.name}: neighbours are kept, distances and sizes mean nothing")
 
 
 def _held_out(probe: Probe) -> list[str]:

@@ -2,16 +2,19 @@
 
 Decisions:
 - A picture keeps its colours where the feature is excited and fades to dark grey where it
-  isn't; a white line goes round what is at least half as excited as the hottest place of the
-  feature's row. Heat has one scale per row.
-- Under each picture stand its class, marked where it is another one than the feature's, and
-  its activation.
-- What is shown is what the network sees: the crop, not the whole file.
+  isn't; heat has one scale per row. A white line goes round the places that are more excited
+  than all but one in 200 places of training images.
+- Below it is what its most excited place looks at (how far that reaches is measured, see
+  `probing.heat`), unfaded.
+- Under these stand the class, marked where it is another one than the feature's, and the
+  activation, with activation × gradient where that orders the pictures.
+- What is shown is what the network sees: its crop, not the whole file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,32 +27,26 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from bowerbird.probing.heat import Heat, Window
     from bowerbird.probing.results import Probe, TopImages
 
 __all__ = ["spotlight", "top_sheet"]
 
 Pixels = NDArray[np.uint8]
-Maps = Mapping[tuple[int, int], NDArray[np.float32]]
+Load = Callable[[int], "Pixels | None"]
 
-_LEFT, _TILE, _TALL, _SIDE = 2.3, 1.0, 1.34, 144
+_LEFT, _TILE, _SIDE, _WORDS = 2.45, 1.0, 144, 0.42
 _RIGHT, _WRONG = "#00795A", "#B34700"
 
 
-def top_sheet(
-    probe: Probe,
-    target: int,
-    load: Callable[[int], Pixels | None],
-    heat: Maps | None = None,
-    where: str = "",
-) -> Figure:
+def top_sheet(probe: Probe, target: int, load: Load, heat: Heat | None = None) -> Figure:
     """One row per feature of a class.
 
     Args:
         probe: what was found.
         target: index of the class.
         load: gives what the network sees of a row's image, or None where it can't.
-        heat: feature maps [H, W] by row of the table and column, if there are any.
-        where: the layer of these maps, for the caption.
+        heat: where features are excited, if that is known.
 
     Raises:
         DataError: the class has no feature that it excites.
@@ -58,18 +55,20 @@ def top_sheet(
     if not tops:
         raise DataError(f"No feature is excited by {probe.table.classes[target]!r}.")
     most = max(len(top.rows) for top in tops)
-    wide, tall = _LEFT + most * _TILE, 0.34 + _TALL * len(tops)
+    pitch = (2 if heat else 1) * _TILE + _WORDS
+    wide, tall = _LEFT + most * _TILE, 0.34 + pitch * len(tops)
     with style():
         figure = new_figure(1.12 * wide, 1.12 * tall)
         figure.set_layout_engine("none")
         axes = figure.add_axes((0.005, 0, 0.99, 1))
         name = shortened(probe.table.classes[target], 40)
         title = f"{name}: the most important features, and what excites them"
-        axes.text(0, 0.17, title, fontsize=11, weight="bold", va="center")
-        words = f"bright where the feature is excited, at {where}" if heat else "no feature maps"
-        axes.text(wide, 0.17, words, fontsize=8, va="center", ha="right", color=MUTED)
+        axes.text(0, 0.17, title, fontsize=12.5, weight="bold", va="center")
+        axes.text(
+            wide, 0.17, _caption(tops, heat), fontsize=8.5, va="center", ha="right", color=MUTED
+        )
         for number, top in enumerate(tops):
-            _row(axes, probe, top, load, heat or {}, 0.34 + _TALL * number)
+            _row(axes, probe, top, load, heat, 0.34 + pitch * number)
         axes.set(xlim=(-0.03, wide), ylim=(tall, 0), aspect="equal")
         axes.axis("off")
     return figure
@@ -84,17 +83,18 @@ def spotlight(picture: Pixels, heat: NDArray[np.float32]) -> NDArray[np.float32]
     return np.asarray((1 - share) * dark + share * colours, np.float32)
 
 
-def _row(
-    axes: Axes,
-    probe: Probe,
-    top: TopImages,
-    load: Callable[[int], Pixels | None],
-    heat: Maps,
-    y: float,
-) -> None:
+def _caption(tops: Sequence[TopImages], heat: Heat | None) -> str:
+    by = "activation × gradient" if any(top.contributions for top in tops) else "activation"
+    if heat is None:
+        return f"by {by}; no feature maps"
+    return f"by {by}; bright where excited at {heat.cut}, below what the hottest place looks at"
+
+
+def _row(axes: Axes, probe: Probe, top: TopImages, load: Load, heat: Heat | None, y: float) -> None:
     _words(axes, probe, top, y)
-    maps = [heat[row, top.column] for row in top.rows if (row, top.column) in heat]
+    maps = [heat.maps[row, top.column] for row in top.rows] if heat else []
     most = max((float(found.max()) for found in maps), default=0.0)
+    below = y + (1 + (heat is not None)) * _TILE
     for number, (row, value) in enumerate(zip(top.rows, top.values, strict=True)):
         x = _LEFT + number * _TILE
         picture = load(row)
@@ -103,56 +103,86 @@ def _row(
             axes.text(x + 0.47, y + 0.47, "can't be\nread", ha="center", va="center", fontsize=7,
                       color=MUTED)  # fmt: skip
         else:
-            _tile(axes, picture, heat.get((row, top.column)), most, (x, y))
+            _tile(axes, picture, heat, (row, top.column), most, (x, y))
+            if heat is not None:
+                _crop(axes, picture, heat.window(row, top.column), (x, y + _TILE))
         index = int(probe.table.targets[row])
         mark, colour = ("", _RIGHT) if index == top.target else ("✗ ", _WRONG)
         said = mark + shortened(probe.table.classes[index], 12)
-        axes.text(x, y + 1.0, said, fontsize=7, va="top", color=colour, weight="bold")
-        axes.text(x, y + 1.13, f"{value:.3g}", fontsize=7, va="top", color=MUTED)
+        axes.text(x, below, said, fontsize=8, va="top", color=colour, weight="bold")
+        shown = f"{value:.3g}"
+        if top.contributions:
+            shown += f"  ({top.contributions[number]:.2g})"
+        axes.text(x, below + 0.15, shown, fontsize=8, va="top", color=MUTED)
 
 
 def _tile(
     axes: Axes,
     picture: Pixels,
-    heat: NDArray[np.float32] | None,
+    heat: Heat | None,
+    pair: tuple[int, int],
     most: float,
     place: tuple[float, float],
 ) -> None:
     from PIL import Image
 
-    (x, y), longest = place, max(picture.shape[:2])
-    size = tuple(max(1, round(_SIDE * side / longest)) for side in picture.shape[1::-1])
-    image = Image.fromarray(picture)
-    small = np.asarray(image.resize((size[0], size[1]), Image.Resampling.BILINEAR))
-    wide, tall = 0.95 * size[0] / _SIDE, 0.95 * size[1] / _SIDE
+    small, (x, y, wide, tall) = _fitted(picture, place)
     extent = (x, x + wide, y + tall, y)
     if heat is None or most <= 0:
         axes.imshow(small, extent=extent)
         return
-    grown = Image.fromarray(np.clip(heat / most, 0, 1).astype(np.float32))
-    full = np.asarray(grown.resize((size[0], size[1]), Image.Resampling.BICUBIC))
-    axes.imshow(spotlight(small, full), extent=extent)
-    if full.max() > 0.5 > full.min():
+    size = (small.shape[1], small.shape[0])
+    grown = np.asarray(Image.fromarray(heat.maps[pair]).resize(size, Image.Resampling.BILINEAR))
+    smooth = np.asarray(Image.fromarray(heat.maps[pair]).resize(size, Image.Resampling.BICUBIC))
+    axes.imshow(spotlight(small, np.asarray(smooth / most, np.float32)), extent=extent)
+    level = heat.levels[pair[1]]
+    if grown.max() > level > grown.min():
         lines = np.linspace(x, x + wide, size[0]), np.linspace(y, y + tall, size[1])
-        axes.contour(*lines, full, levels=[0.5], colors="white", linewidths=0.8)
+        axes.contour(*lines, grown, levels=[level], colors="white", linewidths=0.8)
+
+
+def _crop(axes: Axes, picture: Pixels, box: Window, place: tuple[float, float]) -> None:
+    """A part of a picture, as large as the whole one."""
+    height, width = picture.shape[:2]
+    top, left, bottom, right = box
+    rows = slice(int(top * height), max(int(top * height) + 1, round(bottom * height)))
+    columns = slice(int(left * width), max(int(left * width) + 1, round(right * width)))
+    small, (x, y, wide, tall) = _fitted(picture[rows, columns], place)
+    axes.imshow(small, extent=(x, x + wide, y + tall, y))
+
+
+def _fitted(
+    picture: Pixels, place: tuple[float, float]
+) -> tuple[Pixels, tuple[float, float, float, float]]:
+    """A picture in the size of a tile, and its corner, width and height there."""
+    from PIL import Image
+
+    longest = max(picture.shape[:2])
+    width, height = (max(1, round(_SIDE * side / longest)) for side in picture.shape[1::-1])
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    small = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+    return small, (*place, 0.95 * width / _SIDE, 0.95 * height / _SIDE)
 
 
 def _words(axes: Axes, probe: Probe, top: TopImages, y: float) -> None:
     """The feature's number and scores, left of its pictures."""
     about = probe.interpretability.row(top.column)
-    axes.text(0, y, f"{top.place}  feature {about['feature']}", fontsize=9, weight="bold", va="top")
-    lines = _wrapped(about["sentence"], 33)
-    scores = f"average precision {about['average_precision']:.2f}\n"
-    scores += f"redundancy {about['redundancy']:.2f} (feature {about['most_like']})"
+    axes.text(
+        0, y, f"{top.place}  feature {about['feature']}", fontsize=10.5, weight="bold", va="top"
+    )
+    lines = _wrapped(about["sentence"], 32)
+    scores = [f"average precision {about['average_precision']:.2f}"]
+    scores += [] if top.clarity is None else [f"crops alike to {top.clarity:.2f}"]
+    scores.append(f"most like feature {about['most_like']}: {about['redundancy']:.2f}")
     if about["effect_of_switching_off"] is not None:
         moved = f"{-100 * about['effect_of_switching_off']:+.2f}".replace("-", "−")
-        scores += f"\nswitched off: {moved} points of probability"
-    axes.text(0, y + 0.17, "\n".join(lines), fontsize=7.5, va="top", color=INK, linespacing=1.25)
-    axes.text(0, y + 0.2 + 0.125 * len(lines), scores, fontsize=7.5, va="top", color=MUTED,
-              linespacing=1.25)  # fmt: skip
+        scores.append(f"switched off: {moved} points")
+    for text, colour, top_edge in (
+        ("\n".join(lines), INK, y + 0.2),
+        ("\n".join(scores), MUTED, y + 0.24 + 0.145 * len(lines)),
+    ):
+        axes.text(0, top_edge, text, fontsize=8.5, va="top", color=colour, linespacing=1.25)
 
 
 def _wrapped(text: str, width: int) -> Sequence[str]:
-    import textwrap
-
     return textwrap.wrap(text, width)[:4]

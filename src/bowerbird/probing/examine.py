@@ -7,6 +7,8 @@ Decisions:
   and the comparison of stages are its.
 - A class's important features are those with the largest share of its impurity decrease among
   the features that the class excites.
+- A feature's top images are those that excite it most, or those where it adds most to the
+  class's score (activation × gradient).
 """
 
 from __future__ import annotations
@@ -16,9 +18,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from bowerbird import progress
 from bowerbird.errors import ConfigError
 from bowerbird.probing import ranking as rank
+from bowerbird.probing.contributions import Contribute
 from bowerbird.probing.estimators import (
     ESTIMATORS,
     EstimatorScore,
@@ -30,12 +35,15 @@ from bowerbird.probing.estimators import (
 )
 from bowerbird.probing.forests import ForestFacts, facts_of
 from bowerbird.probing.interpretability import interpret, top_rows
-from bowerbird.probing.projection import project
+from bowerbird.probing.projection import check_map, project
 from bowerbird.probing.results import Probe, StageScore, TopImages
 from bowerbird.probing.sweep import numbers_of_features, sweep
 from bowerbird.probing.table import FeatureTable
 
-__all__ = ["DEFAULT_ESTIMATORS", "FIRST_SEED", "check_asked", "probe_table"]
+__all__ = ["DEFAULT_ESTIMATORS", "FIRST_SEED", "RANK_IMAGES", "check_asked", "probe_table"]
+
+RANK_IMAGES = ("activation", "gradient")
+"""What orders a feature's top images."""
 
 DEFAULT_ESTIMATORS = ("random_forest", "logistic_regression")
 FIRST_SEED = 42
@@ -49,8 +57,11 @@ def probe_table(
     top_k: Sequence[int | str] = (),
     seeds: int = 3,
     stages: Sequence[FeatureTable] = (),
+    contribute: Contribute | None = None,
+    map: str = "pca",
     notes: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
+    keep: Sequence[str] = (),
 ) -> Probe:
     """Examine features.
 
@@ -60,13 +71,17 @@ def probe_table(
         top_k: numbers of features for the sweep, and ``"all"``; by default log-spaced.
         seeds: how many forests rank the features.
         stages: tables of the network's stages, to be compared.
+        contribute: tells activation × gradient, to order top images by; by default they are by
+            activation.
+        map: how images are put on a plane: ``"pca"``, ``"tsne"`` or ``"umap"``.
         notes: kept in the result.
         settings: kept in the result.
+        keep: estimators to be scored, too, and given back.
 
     Raises:
         ConfigError: there is no such estimator, or a number makes no sense.
     """
-    kinds = check_asked(estimators, top_k, seeds)
+    kinds = check_asked((*(estimators or DEFAULT_ESTIMATORS), *keep), top_k, seeds, map=map)
     numbers, left_out = numbers_of_features(top_k, table.values.shape[1])
     clock = _Clock()
     with clock("estimators"):
@@ -84,24 +99,36 @@ def probe_table(
         swept = sweep(table, kinds, numbers, forests, full, left_out)
     with clock("interpretability"):
         meaning = interpret(table, full["logistic_regression"])
-        tops = tuple(_tops(table, rankings[0]))
-        plane = project(table)
+        tops = tuple(_tops(table, rankings[0], contribute, full["logistic_regression"]))
+    with clock("map"):
+        plane = project(table, map)
     with clock("stages"):
         compared = tuple(_stage(found) for found in stages)
     said = [*table.notes, *left_out, *notes, *_left_out(scores, full, kinds)]
-    said += _without_features(table, tops)
+    said += [*_without_features(table, tops), *_on_order(tops, table), *plane.notes]
     return Probe(
         table, scores, rankings, agreement, stable, swept, meaning, tops, plane, compared,
-        tuple(said), dict(settings or {}), clock.seconds,
+        tuple(said), dict(settings or {}), clock.seconds, {name: full[name] for name in keep},
     )  # fmt: skip
 
 
-def check_asked(estimators: Sequence[str], top_k: Sequence[int | str], seeds: int) -> list[Kind]:
+def check_asked(
+    estimators: Sequence[str],
+    top_k: Sequence[int | str],
+    seeds: int,
+    rank_images: str = RANK_IMAGES[0],
+    map: str = "pca",
+) -> list[Kind]:
     """The kinds of classifiers that are meant, before any work.
 
     Raises:
-        ConfigError: there is no such estimator, or a number makes no sense.
+        ConfigError: there is no such estimator, order or map, or a number makes no sense.
     """
+    check_map(map)
+    if rank_images not in RANK_IMAGES:
+        raise ConfigError(
+            f"Top images are ranked by {' or '.join(RANK_IMAGES)}. Found: {rank_images!r}."
+        )
     if seeds < 1:
         raise ConfigError(f"Ranking needs one seed or more. Found: {seeds}.")
     numbers_of_features(top_k, 1)
@@ -142,18 +169,44 @@ def _rankings(
     return tuple(ranking for ranking in found if ranking is not None)
 
 
-def _tops(table: FeatureTable, ranking: rank.Ranking) -> Iterator[TopImages]:
+def _tops(
+    table: FeatureTable, ranking: rank.Ranking, contribute: Contribute | None, linear: Fitted
+) -> Iterator[TopImages]:
     """For each class its most important features, for each the images that excite it most."""
     rows = table.rows("train", unique=True)
-    values = table.values[rows]
     for target in range(len(table.classes)):
-        order = ranking.for_class(target)[:_PER_CLASS]
-        for place, column in enumerate(map(int, order), start=1):
-            if ranking.per_class[target, column] <= 0:
-                break
-            tops = top_rows(values[:, [column]], _IMAGES)[:, 0]
-            shown = tuple(map(int, rows[tops]))
-            yield TopImages(target, place, column, shown, tuple(map(float, values[tops, column])))
+        columns = ranking.for_class(target)[:_PER_CLASS]
+        columns = columns[ranking.per_class[target, columns] > 0]
+        values = table.values[np.ix_(rows, columns)]
+        order = values if contribute is None else contribute(linear, target, columns, rows)
+        tops = top_rows(order, _IMAGES)
+        for place, column in enumerate(map(int, columns)):
+            best = [row for row in tops[:, place] if order[row, place] > -np.inf]
+            yield TopImages(
+                target, place + 1, column, tuple(map(int, rows[best])),
+                tuple(map(float, values[best, place])),
+                () if contribute is None else tuple(map(float, order[best, place])),
+            )  # fmt: skip
+
+
+def _on_order(tops: Sequence[TopImages], table: FeatureTable) -> Iterator[str]:
+    """What a person should know of an order by activation × gradient."""
+    ordered = [top for top in tops if top.contributions]
+    if ordered and all(list(t.values) == sorted(t.values, reverse=True) for t in ordered):
+        yield (
+            "By activation × gradient, top images come in the same order as by activation, as "
+            "they must where only a linear classifier follows the layer."
+        )
+    against = [top for top in ordered if top.contributions[0] <= 0]
+    if against:
+        names = ", ".join(
+            f"{table.numbers[top.column]} ({table.classes[top.target]})" for top in against[:5]
+        )
+        more = f" and {len(against) - 5} others" if len(against) > 5 else ""
+        yield (
+            f"In no image that was looked at does feature {names}{more} add to its class's score, "
+            "though the class excites it: the first of its images are those where it harms least."
+        )
 
 
 def _stage(table: FeatureTable) -> StageScore:

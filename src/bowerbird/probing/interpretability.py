@@ -8,9 +8,11 @@ feature responds to; the other half scores it:
 - *purity*: the share of the class among the 20 images that excite the feature most, or among
   as many as the class has in that half.
 - *clarity*: how alike these images are, the mean cosine of two of them,
-  (n·‖mean v‖² − 1)/(n − 1) of unit feature vectors (of whole images, less the mean one).
-- *redundancy*: the largest correlation, of either sign, with another feature.
-- *overlap*: the largest share of its top images that another feature has among its own.
+  (n·‖mean v‖² − 1)/(n − 1) of unit feature vectors (of whole images, less the mean one; that of
+  the crops where a feature is excited needs its maps, see `heat`).
+- *redundancy*: the largest cosine with another feature, each less its mean, of either sign.
+- *overlap*: the largest share of its top images that another feature has among its own, and
+  that as intersection over union (Jaccard).
 - *effect of switching it off*: what the class's images on validation lose in probability, in
   the logistic regression, when the feature is held at its mean.
 
@@ -118,6 +120,7 @@ class Interpretability:
             "redundancy": float(self.redundancy[column]),
             "most_like": int(self.numbers[self.like[column]]),
             "overlap": float(self.overlap[column]),
+            "jaccard": float(self.overlap[column] / (2 - self.overlap[column])),
             "overlaps_with": int(self.numbers[self.partner[column]]),
             "effect_of_switching_off": None if np.isnan(effect) else effect,
             "sentence": self.sentence(column),
@@ -190,7 +193,7 @@ def average_precision(values: Values, targets: Rows, classes: int) -> Array:
     return result
 
 
-def top_rows(values: Values, count: int) -> Rows:
+def top_rows(values: NDArray[Any], count: int) -> Rows:
     """Rows of the `count` greatest values of each column, the greatest first: [count, D]."""
     count = min(count, len(values))
     if count == 0:

@@ -4,19 +4,16 @@ Decisions:
 - At the layer before the classifier the features are those that training has cached; any
   other layer's are averaged over the picture and cached as rows.
 - All stages come from a single pass, side by side.
-- The heat of a feature is the feature map that it is the mean of. Where the features are not
-  the means of the last feature maps (a layer comes between), the maps are shown if they go
-  with the features at all, and otherwise there is no heat.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from bowerbird.data.dataset import SPLITS, Dataset, Problem
 from bowerbird.data.prints import groups_of
@@ -24,14 +21,18 @@ from bowerbird.data.splitting.splits import Split
 from bowerbird.errors import DataError
 from bowerbird.features.cache import FeatureCache
 from bowerbird.features.extraction import Extractor, Features, Image, extract
+from bowerbird.features.means import (
+    averaged,
+    averaging,
+    cut_at,
+    extractor_at,
+    shapes_until,
+)
 from bowerbird.models.cuts import Traced, trace
 from bowerbird.models.networks import Network
-from bowerbird.probing.means import averaged, averaging, cut_at, is_spatial, shapes_at
 from bowerbird.probing.table import FeatureTable, Rows, Values, usable_columns
 
-__all__ = ["Heat", "Source", "read_heat", "read_stages", "read_table"]
-
-_ALIKE = 0.9
+__all__ = ["Source", "read_stages", "read_table"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Source:
         device: ``"cpu"`` or a torch device.
         workers: threads; by default one per core.
         cache: by default the user's.
+        classifier: whether the network has one for these classes.
     """
 
     network: Network
@@ -57,6 +59,7 @@ class Source:
     device: str = "cpu"
     workers: int | None = None
     cache: FeatureCache | None = None
+    classifier: bool = False
 
     def extract(self, extractor: Extractor) -> tuple[Features, Rows, list[Problem]]:
         """Features, the sample of each row, and the images that can't be read any more."""
@@ -76,21 +79,6 @@ class Source:
         return self.dataset.samples[i].target
 
 
-@dataclass(frozen=True, eq=False)
-class Heat:
-    """Where in some images some features are excited.
-
-    Attributes:
-        cut: where the feature maps are.
-        maps: [n, H, W] float32, one per pair of row and feature.
-        exact: whether the features are the means of these maps.
-    """
-
-    cut: str
-    maps: NDArray[np.float32]
-    exact: bool
-
-
 def read_table(source: Source, layer: str | None = None) -> FeatureTable:
     """Features of a layer for all images, from the cache where possible.
 
@@ -105,14 +93,12 @@ def read_table(source: Source, layer: str | None = None) -> FeatureTable:
     """
     traced = trace(source.network.module)
     cut = cut_at(traced, layer)
-    shape = _shapes(source, traced, cut)[cut]
-    if len(shape) == 2:
-        extractor = _extractor(source, cut, traced)
-    else:
-        size = source.network.preprocess.input_size
-        extractor = _extractor(source, f"mean of {cut}", averaging(traced, [cut], size))
+    extractor = extractor_at(
+        source.network, traced, cut, precision=source.precision, device=source.device
+    )
     found, samples, lost = source.extract(extractor)
     table = _table(source, np.asarray(found.numpy(), np.float32), samples, cut, lost)
+    table = dataclasses.replace(table, precision=extractor.precision)
     if len(np.unique(table.targets[table.rows("train")])) < 2:
         raise DataError(
             f"Features are probed by telling classes apart: that needs training images of two "
@@ -133,7 +119,7 @@ def read_stages(source: Source) -> list[FeatureTable]:
     name = "means of " + " ".join(stage.cut for stage in stages)
     found, samples, lost = source.extract(_extractor(source, name, means))
     values = np.asarray(found.numpy(), np.float32)
-    shapes = _shapes(source, traced, stages[-1].cut)
+    shapes = shapes_until(source.network, traced, stages[-1].cut)
     widths = [_channels(shapes[stage.cut], size) for stage in stages]
     ends = np.cumsum(widths).tolist()
     tables = []
@@ -143,69 +129,14 @@ def read_stages(source: Source) -> list[FeatureTable]:
     return tables
 
 
-def read_heat(
-    source: Source, table: FeatureTable, rows: Sequence[int], features: Sequence[int]
-) -> Heat | None:
-    """Feature maps of pairs of a row and a column of a table; None where there are none.
-
-    Args:
-        source: what the table was read from.
-        table: before the classifier, or of a layer with places.
-        rows: of the table.
-        features: column per row.
-    """
-    traced = trace(source.network.module)
-    cut = _last_spatial(source, traced, table)
-    if cut is None:
-        return None
-    wanted = sorted(set(rows))
-    number = {path: i for i, path in enumerate(s.path for s in source.dataset.samples)}
-    samples = [number[table.paths[row]] for row in wanted]
-    images = [Image(table.path(r), str(source.split.hashes[i])) for r, i in zip(wanted, samples,
-              strict=True)]  # fmt: skip
-    extractor = _extractor(source, cut, traced)
-    (found,), lost = extract(
-        source.network, images, extractor=extractor, workers=source.workers, cache=source.cache
-    )
-    if lost:
-        return None
-    place = {row: i for i, row in enumerate(wanted)}
-    maps = np.stack([
-        found.numpy([place[row]])[0, table.numbers[column]]
-        for row, column in zip(rows, features, strict=True)
-    ])  # fmt: skip
-    said = table.values[np.asarray(rows), np.asarray(features)]
-    means = maps.mean(axis=(1, 2))
-    exact = bool(np.allclose(means, said, rtol=0.05, atol=0.02 * float(np.abs(said).max())))
-    alike = len(said) < 3 or abs(float(np.corrcoef(means, said)[0, 1])) >= _ALIKE
-    return Heat(cut, maps, exact) if exact or alike else None
-
-
 def _extractor(source: Source, cut: str, traced: Traced) -> Extractor:
     return Extractor(
         source.network, cut, precision=source.precision, device=source.device, traced=traced
     )
 
 
-def _shapes(source: Source, traced: Traced, until: str) -> dict[str, tuple[int, ...]]:
-    known = source.network.preprocess
-    example = torch.zeros(2, len(known.mean), *known.input_size)
-    found = shapes_at(traced, until, example)
-    if any(shape[:1] != (2,) for shape in found.values()):
-        raise DataError(f"What {source.network.name} holds on its way to {until} is not per image.")
-    return found
-
-
 def _channels(shape: tuple[int, ...], size: tuple[int, int]) -> int:
     return int(averaged(torch.empty(shape, device="meta"), size).shape[1])
-
-
-def _last_spatial(source: Source, traced: Traced, table: FeatureTable) -> str | None:
-    """The last cut with a map for each feature of the table."""
-    size = source.network.preprocess.input_size
-    shapes = _shapes(source, traced, table.layer)
-    fit = [c for c, s in shapes.items() if is_spatial(s, size) and s[1] == table.width]
-    return fit[-1] if fit else None
 
 
 def _table(

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bowerbird.evaluation.results import Interval
-from bowerbird.probing.estimators import EstimatorScore
+from bowerbird.probing.estimators import EstimatorScore, Fitted
 from bowerbird.probing.interpretability import Interpretability
 from bowerbird.probing.projection import Projection
 from bowerbird.probing.ranking import Ranking, Stability
+from bowerbird.probing.summary import summary
 from bowerbird.probing.sweep import Sweep
 from bowerbird.probing.table import FeatureTable
 
@@ -30,6 +31,9 @@ class TopImages:
         column: of the feature in the table.
         rows: of the images in the table, the most excited first.
         values: their activations.
+        contributions: activation × gradient towards the class, where that orders them.
+        clarity: how alike the crops around their most excited places are; None where these
+            weren't looked at.
     """
 
     target: int
@@ -37,6 +41,8 @@ class TopImages:
     column: int
     rows: tuple[int, ...]
     values: tuple[float, ...]
+    contributions: tuple[float, ...] = ()
+    clarity: float | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,7 @@ class Probe:
         notes: what was left out or should be known, in sentences.
         settings: what was asked.
         seconds: per part of the work.
+        fitted: by name, those of the estimators in `scores` that are to be kept.
     """
 
     table: FeatureTable
@@ -99,6 +106,7 @@ class Probe:
     notes: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    fitted: Mapping[str, Fitted] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         best = max(self.scores, key=lambda s: s.evaluations[self.scored_on].accuracy)
@@ -124,6 +132,7 @@ class Probe:
         names = [ranking.method for ranking in self.rankings]
         return {
             **self.table.to_dict(),
+            "summary": list(summary(self)),
             "estimators": [score.to_dict() for score in self.scores],
             "sweep": self.sweep.to_dict(),
             "rankings": {
@@ -136,6 +145,7 @@ class Probe:
             "top_features": [self._top(top) for top in self.tops],
             "stages": [stage.to_dict() for stage in self.stages],
             "notes": list(self.notes),
+            "kept": list(self.fitted),
             "settings": dict(self.settings),
             "seconds": {part: round(spent, 2) for part, spent in self.seconds.items()},
         }
@@ -147,12 +157,15 @@ class Probe:
             "place": top.place,
             "feature": about["feature"],
             "sentence": about["sentence"],
-            "images": [
-                {
-                    "path": self.table.paths[row],
-                    "class": self.table.classes[int(self.table.targets[row])],
-                    "activation": value,
-                }
-                for row, value in zip(top.rows, top.values, strict=True)
-            ],
+            "clarity_of_crops": top.clarity,
+            "images": [self._image(top, place) for place in range(len(top.rows))],
         }
+
+    def _image(self, top: TopImages, place: int) -> dict[str, Any]:
+        row = top.rows[place]
+        found = {
+            "path": self.table.paths[row],
+            "class": self.table.classes[int(self.table.targets[row])],
+            "activation": top.values[place],
+        }
+        return found | ({"contribution": top.contributions[place]} if top.contributions else {})

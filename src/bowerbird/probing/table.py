@@ -46,6 +46,7 @@ class FeatureTable:
         layer: where the features are from.
         twin: [N] the first row that shows the same picture; a row's own number if none does.
         notes: what a person should know of the table, in sentences.
+        precision: of the forward passes that gave the features; empty if it isn't known.
     """
 
     values: Values
@@ -60,6 +61,7 @@ class FeatureTable:
     layer: str
     twin: Rows
     notes: tuple[str, ...] = ()
+    precision: str = ""
 
     def __repr__(self) -> str:
         return f"FeatureTable({len(self)} images × {self.width} features of {self.layer})"

@@ -31,7 +31,7 @@ def csv_tables(probe: Probe) -> dict[str, str]:
         "class_features.csv": _csv(["class", "method", "place", "feature", "score"],
                                    _per_class(probe)),
         "top_images.csv": _csv(["for_class", "place", "feature", "rank", "path", "class",
-                                "activation"], _top_images(probe)),
+                                "activation", "contribution"], _top_images(probe)),
     }  # fmt: skip
 
 
@@ -98,10 +98,12 @@ def _top_images(probe: Probe) -> Iterator[list[Any]]:
     table = probe.table
     for top in probe.tops:
         head = [table.classes[top.target], top.place, int(table.numbers[top.column])]
-        pairs = zip(top.rows, top.values, strict=True)
-        for rank, (row, value) in enumerate(pairs, start=1):
+        added = top.contributions or [None] * len(top.rows)
+        for rank, (row, value, more) in enumerate(
+            zip(top.rows, top.values, added, strict=True), start=1
+        ):
             name = table.classes[int(table.targets[row])]
-            yield [*head, rank, storage.readable(table.paths[row]), name, value]
+            yield [*head, rank, storage.readable(table.paths[row]), name, value, more]
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -25,6 +25,8 @@ from bowerbird.evaluation.results import Evaluation
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from bowerbird.comparison.diagnosis import Diagnosis
+    from bowerbird.report.probe_section import ProbeSection
     from bowerbird.report.where_it_looks import WhereItLooks
 
 __all__ = [
@@ -94,6 +96,8 @@ class ReportData:
             looked.
         usage: code to use the model, by title.
         where_it_looks: pictures beside the network's heat maps; None leaves the section out.
+        probing: what the feature lab found in the run's folder; None leaves the section out.
+        diagnosis: what holds the network back; None leaves the section out.
         load: gives a picture by path, or None where it can't be read; called from several
             threads at once.
     """
@@ -117,6 +121,8 @@ class ReportData:
     leaked: int | None = None
     usage: Mapping[str, str] = field(default_factory=dict)
     where_it_looks: WhereItLooks | None = None
+    probing: ProbeSection | None = None
+    diagnosis: Diagnosis | None = None
     load: Callable[[str], Image | None] = lambda path: None
 
     def __repr__(self) -> str:

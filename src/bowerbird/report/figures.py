@@ -31,6 +31,8 @@ def draw_charts(data: ReportData) -> dict[str, Figure]:
         figures["class_distribution"] = plots.class_distribution(data.counts)
     if data.history:
         figures["curves"] = plots.curves(data.history)
+    if data.diagnosis and data.diagnosis.curve and data.diagnosis.states != ("done",):
+        figures["learning_curve"] = plots.learning_curve(data.diagnosis.curve)
     return figures
 
 

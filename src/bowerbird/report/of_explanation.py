@@ -7,8 +7,6 @@ show) stands before the pictures.
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,11 +14,9 @@ from bowerbird import storage
 from bowerbird.explanation.faithfulness import Faithfulness
 from bowerbird.explanation.results import Attribution
 from bowerbird.report.page import templates
-from bowerbird.report.pictures import Chart
+from bowerbird.report.pictures import from_file
 
 __all__ = ["write_explanations"]
-
-_QUALITY = 88
 
 
 def write_explanations(
@@ -52,10 +48,10 @@ def write_explanations(
             found=found,
             facts=_facts(found),
             sheets=[
-                (title, _picture(file, f"Heat maps: {title}")) for title, file in sheets.items()
+                (title, from_file(file, f"Heat maps: {title}")) for title, file in sheets.items()
             ],
             checked=checked,
-            check=_picture(check, "Insertion and deletion") if check else None,
+            check=from_file(check, "Insertion and deletion") if check else None,
             empty=int(found.empty.sum()),
             signed=found.method in ("integrated-gradients", "occlusion"),
         )
@@ -77,15 +73,3 @@ def _facts(found: Attribution) -> list[tuple[str, str, str]]:
     if known.any():
         facts.append(("Named rightly", f"{right} of {int(known.sum())}", "of these images"))
     return facts
-
-
-def _picture(file: Path, words: str) -> Chart:
-    """A drawn file as a data URI."""
-    from PIL import Image
-
-    with Image.open(file) as drawn:
-        buffer = io.BytesIO()
-        drawn.convert("RGB").save(buffer, "JPEG", quality=_QUALITY, optimize=True)
-        width = drawn.width
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return Chart(f"data:image/jpeg;base64,{data}", words, min(1000, width))

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bowerbird import storage
+from bowerbird.comparison.diagnosis import read_diagnosis
 from bowerbird.config import NetworkConfig
 from bowerbird.data.dataset import Dataset, Problem
 from bowerbird.data.images import decode
 from bowerbird.data.splitting.splits import Split
 from bowerbird.errors import ImageError
+from bowerbird.evaluation.kept import kept_estimators
 from bowerbird.evaluation.looks import looks_at, scored_splits
 from bowerbird.evaluation.results import Evaluation
 from bowerbird.report.card import write_model_card
@@ -25,6 +27,7 @@ from bowerbird.report.content import ModelFacts, ReportData, headline
 from bowerbird.report.figures import draw_charts, draw_sheets, save_all
 from bowerbird.report.method import kept_rows, training_words
 from bowerbird.report.page import write_report as write_page
+from bowerbird.report.probe_section import probe_section
 from bowerbird.report.where_it_looks import where_it_looks
 from bowerbird.runs import Run
 
@@ -95,6 +98,8 @@ def collect(run: Run, evaluations: Mapping[str, Evaluation]) -> ReportData:
         timings=_timings(environment),
         leaked=len(parts.leaked),
         usage=_usage(run),
+        probing=probe_section(run.path),
+        diagnosis=read_diagnosis(run),
         load=_loader(dataset),
     )
 
@@ -170,6 +175,10 @@ def _usage(run: Run) -> dict[str, str]:
         'found, unreadable = bb.predict(run, bb.read_images("IMAGES", labelled=False))'
     )
     usage = {"Command line": f"bowerbird predict {folder} IMAGES", "Python": python}
+    for kept in kept_estimators(run):
+        usage[f"With the kept estimator {kept.name}"] = (
+            f"# {kept.sentence}\nbowerbird predict {folder} IMAGES --estimator {kept.name}"
+        )
     if _loads_in_timm(run.recipe.network):
         usage["Plain timm"] = (
             "import timm\n\n"

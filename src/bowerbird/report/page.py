@@ -185,6 +185,7 @@ def _charts(data: ReportData, main: Evaluation, figures: Mapping[str, Figure]) -
         "class_distribution": "Pictures per class and split; the table of classes below has the "
         "figures.",
         "curves": "Loss and accuracy on training and validation pictures.",
+        "learning_curve": "Accuracy on frozen features against the number of training pictures.",
     }
     return {name: chart(figures[name], alt) for name, alt in words.items() if name in figures}
 

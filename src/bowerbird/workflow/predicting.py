@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from bowerbird.data.remote.fetch import fetch
 from bowerbird.data.sources import read_images
 from bowerbird.errors import DataError
 from bowerbird.runs import load_run
+from bowerbird.workflow.sheets import MOST, Sheets
 
 if TYPE_CHECKING:
     pass
@@ -29,6 +31,9 @@ def predict(
     names: Sequence[str | Path],
     output: Path | None = None,
     *,
+    estimator: str | None = None,
+    sheet: Path | None = None,
+    sheet_most: int = MOST,
     as_json: bool = False,
 ) -> None:
     """Write class probabilities of files and folders to a file, or to standard output.
@@ -40,24 +45,32 @@ def predict(
         run: a finished run's folder.
         names: files and folders.
         output: a file, or None for standard output.
+        estimator: name of one that the run keeps, to be used in place of its classifier.
+        sheet: draw the images with what they were taken for into this file, and more pages
+            beside it; see `sheets`.
+        sheet_most: images that are drawn, in all.
         as_json: JSON instead of CSV.
 
     Raises:
+        ConfigError: the sheet's name is no figure's.
         DataError: nothing was named, or no image is there.
     """
-    opened = load_run(run)
+    opened, drawn = load_run(run), Sheets(sheet, sheet_most) if sheet else None
     machine.load("timm", "bowerbird.evaluation.predict")
-    from bowerbird.evaluation.predict import Predictor
     from bowerbird.evaluation.predict import predict as predict_images
+    from bowerbird.evaluation.predict import predictor_of
     from bowerbird.evaluation.rows import rows_of, writing
 
-    predictor = Predictor(opened)
+    predictor = predictor_of(opened, estimator)
+    if not predictor.soft:
+        progress.say(f"{estimator} gives no probabilities: their columns stay empty.")
     named = [fetch(name).expanduser() for name in names if str(name)]
     if not named:
         raise DataError("No images are named. Use: bowerbird predict RUN IMAGES")
     parts = _unlabelled(named)
     total = sum(len(part) for part in parts)
     with (
+        drawn or contextlib.nullcontext(),
         writing(output, opened.classes, as_json=as_json) as write,
         progress.task("Predicting", total) as task,
     ):
@@ -65,6 +78,8 @@ def predict(
             found, problems = predict_images(opened, part, predictor=predictor)
             for row in rows_of(found, problems, part.root):
                 write(row)
+            if drawn is not None:
+                drawn.add(found, part.root)
             task.advance(len(part))
 
 

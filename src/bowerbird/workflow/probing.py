@@ -1,25 +1,20 @@
-"""The journey of `bowerbird probe`: a run or DATA to a probe, its tables and its figures.
+"""The journey of `bowerbird probe`: a run or DATA to a probe. Its folder is in `probe_folder`.
 
 Decisions:
 - A run is probed with its own network on its own splits; DATA with the network's weights as
   they come, read and split as for a training.
 - Whoever sees a score on test has looked at the test images: a run's looks are counted, and
   locked test images are left alone.
-- What an earlier probe wrote into the folder, by its own list, is removed when it isn't
-  written again; nothing else is.
+- A run's report tells of the probe in its folder, so it is written again.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import re
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from bowerbird import machine, progress, storage
+from bowerbird import machine, progress
 from bowerbird.config import NetworkConfig, ReadConfig, Recipe, SplitConfig
 from bowerbird.data.dataset import SPLITS
 from bowerbird.errors import ConfigError
@@ -27,17 +22,10 @@ from bowerbird.runs import Run, load_run
 from bowerbird.workflow.reading import read_and_split
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from bowerbird.probing.reading import Source
     from bowerbird.probing.results import Probe
 
 __all__ = ["folder_of", "probe"]
-
-_LIST = "probe.json"
-_OURS = re.compile(r"(top-\d+-[\w.-]+|confusion-[\w.-]+|[a-z]+)\.png|[a-z_]+\.csv")
-_SHEETS = 40
 
 
 def probe(
@@ -48,6 +36,9 @@ def probe(
     top_k: Sequence[int | str] = (),
     seeds: int = 3,
     compare_stages: bool = True,
+    rank_images: str = "activation",
+    map: str = "pca",
+    keep: Sequence[str] = (),
     read: ReadConfig | None = None,
     split: SplitConfig | None = None,
     network: NetworkConfig | None = None,
@@ -62,26 +53,31 @@ def probe(
         top_k: numbers of the best features to try, and ``"all"``; by default log-spaced.
         seeds: how many forests rank the features.
         compare_stages: also say how well each stage tells the classes apart.
+        rank_images: order of a feature's top images: by ``"activation"``, or by ``"gradient"``,
+            activation × gradient towards the class.
+        map: how images are put on a plane: ``"pca"``, ``"tsne"``, or ``"umap"`` (an extra).
+        keep: estimators that are written into the run, to name images with: see
+            `predict(run, dataset, estimator=...)`. They are scored, too.
         read: of DATA.
         split: of DATA.
         network: for DATA.
-        out: folder for tables and figures; by default nothing is written.
+        out: folder for page, tables and figures; by default nothing is written.
 
     Raises:
         BowerbirdError: anything that a person can mend; see `errors`.
     """
     run = _as_run(source)
-    if run is not None and (read or split or network):
-        raise ConfigError(
-            f"{run.path} is a run: it has its own images, splits and network. Leave --model and "
-            "the options about data out, or name DATA."
-        )
+    _refuse(source, run, bool(read or split or network), keep)
     machine.load("timm", "bowerbird.probing.examine", "bowerbird.probing.reading")
     from bowerbird.evaluation.looks import look
+    from bowerbird.probing.contributions import contributions
     from bowerbird.probing.examine import check_asked, probe_table
+    from bowerbird.probing.keeping import check_kept
+    from bowerbird.probing.keeping import keep as keep_estimator
     from bowerbird.probing.reading import read_stages, read_table
 
-    check_asked(estimators, top_k, seeds)
+    check_asked(estimators, top_k, seeds, rank_images, map)
+    check_kept(keep)
     found, notes = _of_run(run) if run is not None else _of_data(source, read, split, network)
     if out is not None and run is None:
         from bowerbird.report.of_audit import check_place
@@ -93,14 +89,21 @@ def probe(
         notes.append(look(run, found.split, asked=True).sentence)
     asked = {
         "source": str(source if run is None else run.path), "layer": layer, "seeds": seeds,
-        "estimators": list(estimators), "top_k": list(top_k),
+        "estimators": list(estimators), "top_k": list(top_k), "rank_images": rank_images,
+        "map": map, "keep": list(keep),
     }  # fmt: skip
     probed = probe_table(
         table, estimators=estimators, top_k=top_k, seeds=seeds, stages=stages, notes=notes,
-        settings=asked,
+        contribute=contributions(found, table) if rank_images == "gradient" else None, map=map,
+        settings=asked, keep=keep,
     )  # fmt: skip
-    if out is not None:
-        _write(found, probed, out.expanduser().absolute())
+    try:
+        if run is not None:
+            for name in probed.fitted:
+                keep_estimator(run, probed, name, found.network.preprocess)
+    finally:  # what was found is written, also if an estimator can't be kept
+        if out is not None:
+            probed = _written(run, found, probed, out.expanduser().absolute())
     return probed
 
 
@@ -108,6 +111,20 @@ def folder_of(source: str | Path) -> Path:
     """Where the command line writes: ``probe`` in a run's folder, else ``probe``."""
     run = _as_run(source)
     return Path("probe") if run is None else run.path / "probe"
+
+
+def _refuse(source: object, run: Run | None, on_data: bool, keep: Sequence[str]) -> None:
+    """What is meant for DATA and asked of a run, or the other way round."""
+    if run is not None and on_data:
+        raise ConfigError(
+            f"{run.path} is a run: it has its own images, splits and network. Leave --model and "
+            "the options about data out, or name DATA."
+        )
+    if run is None and keep:
+        raise ConfigError(
+            f"An estimator is kept in a run, and {source} is none. Train first: bowerbird train "
+            f"{source} --method probe"
+        )
 
 
 def _as_run(source: Run | str | Path) -> Run | None:
@@ -143,7 +160,7 @@ def _of_run(run: Run) -> tuple[Source, list[str]]:
     source = Source(
         network, dataset, parts, there,
         precision=run.environment().get("forward_precision", settings.precision),
-        device=chosen_device(settings.device), workers=settings.workers,
+        device=chosen_device(settings.device), workers=settings.workers, classifier=True,
     )  # fmt: skip
     return source, notes
 
@@ -171,99 +188,15 @@ def _of_data(
     return Source(made, dataset, parts, there), notes
 
 
-def _write(source: Source, probed: Probe, folder: Path) -> None:
-    machine.load("bowerbird.plots.probing", "bowerbird.plots.top_images")
-    from bowerbird.plots import save
-    from bowerbird.probing.tables import csv_tables
+def _written(run: Run | None, source: Source, probed: Probe, folder: Path) -> Probe:
+    """Write the folder, and the report of the run that it lies in."""
+    from bowerbird.workflow.probe_folder import write_probe
 
-    storage.make_folder(folder)
-    earlier, files = _listed(folder), []
-    for name, text in csv_tables(probed).items():
-        storage.write_text(folder / name, text)
-        files.append(name)
-    drawn = list(_figures(source, probed))
-    with progress.task("Drawing", len(drawn)) as task:
-        for name, draw in drawn:
-            save(draw(), folder / name, dpi=130)
-            files.append(name)
-            task.advance()
-    storage.write_json(folder / _LIST, probed.to_dict() | {"files": files})
-    for name in set(earlier) - set(files):
-        with contextlib.suppress(OSError):  # it is in nobody's way
-            (folder / name).unlink(missing_ok=True)
+    title = probed.table.network if run is None else run.path.name
+    probed = write_probe(source, probed, folder, title)
+    if run is not None and (folder == run.path.absolute() / "probe" or probed.fitted):
+        from bowerbird.report.of_run import write_report
 
-
-def _figures(source: Source, probed: Probe) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Names of files, and what draws them."""
-    from bowerbird.plots import confusion_matrix
-    from bowerbird.plots import probing as plots
-    from bowerbird.plots.top_images import top_sheet
-
-    yield "sweep.png", partial(plots.sweep_curves, probed)
-    yield "map.png", partial(plots.image_map, probed)
-    yield "agreement.png", partial(plots.agreement_matrix, probed)
-    if probed.tops:
-        yield "overlap.png", partial(plots.overlap_matrix, probed)
-    if probed.stages:
-        yield "stages.png", partial(plots.stages_compared, probed)
-    for score in probed.scores:
-        shown = score.evaluations[probed.scored_on].confusion
-        yield f"confusion-{_plain(score.name)}.png", partial(confusion_matrix, shown)
-    targets = sorted({top.target for top in probed.tops})
-    if len(targets) > _SHEETS:
-        progress.say(
-            f"Sheets are drawn for the first {_SHEETS} of {len(targets)} classes; "
-            "top_images.csv has them all."
-        )
-    heat, where = _heat(source, probed, targets[:_SHEETS])
-    for target in targets[:_SHEETS]:
-        name = f"top-{target:03d}-{_plain(probed.table.classes[target])}.png"
-        yield name, partial(top_sheet, probed, target, _loader(source, probed), heat, where)
-
-
-def _heat(
-    source: Source, probed: Probe, targets: Sequence[int]
-) -> tuple[dict[tuple[int, int], NDArray[np.float32]], str]:
-    """Feature maps by row and column, and the layer they are from."""
-    from bowerbird.probing.reading import read_heat
-
-    shown = [top for top in probed.tops if top.target in targets]
-    pairs = [(row, top.column) for top in shown for row in top.rows]
-    if not pairs:
-        return {}, ""
-    rows, columns = zip(*pairs, strict=True)
-    found = read_heat(source, probed.table, rows, columns)
-    if found is None:
-        return {}, ""
-    return dict(zip(pairs, found.maps, strict=True)), found.cut
-
-
-def _loader(source: Source, probed: Probe) -> Callable[[int], NDArray[np.uint8] | None]:
-    """Gives what the network sees of a row's image."""
-    import numpy as np
-
-    from bowerbird.data.images import load_input
-    from bowerbird.errors import ImageError
-
-    def load(row: int) -> NDArray[np.uint8] | None:
-        try:
-            pixels = load_input(probed.table.path(row), source.network.preprocess)
-        except ImageError:
-            return None
-        return np.repeat(pixels, 3, 2) if pixels.shape[2] == 1 else pixels[:, :, :3]
-
-    return load
-
-
-def _listed(folder: Path) -> list[str]:
-    """What an earlier probe wrote here, by its own word."""
-    try:
-        names = json.loads((folder / _LIST).read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return []
-    return [name for name in names if isinstance(name, str) and _OURS.fullmatch(name)]
-
-
-def _plain(name: str) -> str:
-    """A name as part of a file's name."""
-    return re.sub(r"[^\w.-]+", "-", storage.readable(name)).strip("-.")[:60] or "class"
+        progress.say("Writing the report")
+        write_report(run, network=source.network)
+    return probed

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bowerbird.evaluation.predict import Predictor
     from bowerbird.training.rates import RateCurve
 
+from bowerbird.workflow.diagnosing import diagnose
 from bowerbird.workflow.reading import read_and_split
 
 __all__ = ["find_rate", "finish", "idle_settings", "resume", "train"]
@@ -131,6 +132,7 @@ def _finish(run: Run) -> dict[str, Evaluation]:
     evaluations = {name: evaluation_of(run, name, predictor) for name in on}
     if not predicted:
         run.note_environment({"seconds_evaluation": round(time.monotonic() - began, 1)})
+    diagnose(run, evaluations)
     write_report(run, evaluations=evaluations, network=predictor.network if predictor else None)
     if looks := looks_at(run, parts):
         progress.say(looks.sentence.replace("RUN", str(run.path)))
@@ -148,7 +150,7 @@ def _note_doubts(run: Run, dataset: Dataset, parts: Split, predictor: Predictor 
     file = run.path / "doubts.json"
     if file.is_file() or not any(row["phase"] == "probe" for row in run.history()):
         return
-    from bowerbird.auditing.doubts import suspect_labels
+    from bowerbird.auditing.doubts import doubts
     from bowerbird.features.extraction import Extractor, chosen_device
 
     settings, facts = run.recipe.train, run.environment()
@@ -160,11 +162,11 @@ def _note_doubts(run: Run, dataset: Dataset, parts: Split, predictor: Predictor 
             precision=facts.get("forward_precision", "auto"),
             device=chosen_device(settings.device),
         )
-    found = suspect_labels(extractor, dataset, parts, workers=settings.workers)
-    storage.write_json(file, {"suspects": found})
-    if found:
+    found = doubts(extractor, dataset, parts, workers=settings.workers)
+    storage.write_json(file, found.to_dict())
+    if found.suspects:
         progress.say(
-            f"Suspect labels: {len(found)}, e.g. {next(iter(found))}. "
+            f"Suspect labels: {len(found.suspects)}, e.g. {next(iter(found.suspects))}. "
             f"To look at them: bowerbird audit {run.recipe.data}"
         )
 

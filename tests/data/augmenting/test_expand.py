@@ -71,6 +71,30 @@ def test_a_balanced_set_that_can_be_trained_on(data: tuple[Dataset, Split], tmp_
     assert not [note for note in other.notes if "straddle" in note]
 
 
+def test_an_expansion_that_was_interrupted_is_told_where_it_is_read(
+    data: tuple[Dataset, Split], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(progress, "say", said.append)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, "_write_manifest", stop)
+        expand(*data, out, CONFIG)
+    said.clear()
+    assert len(read_images(out)) == 33
+    assert [text.split(":")[0] for text in said] == [
+        f"{out} is an expansion that has not come to its end"
+    ]
+    expand(*data, out, CONFIG)
+    said.clear()
+    read_images(out)
+    assert said == []
+
+
 def test_children_come_from_training_images_only(
     data: tuple[Dataset, Split], tmp_path: Path
 ) -> None:

@@ -5,9 +5,9 @@ import torch
 
 from bowerbird.config import NetworkConfig
 from bowerbird.errors import ModelError
+from bowerbird.features.means import averaged, averaging, cut_at, is_spatial, shapes_at
 from bowerbird.models.cuts import Traced, trace
 from bowerbird.models.networks import Network, from_config
-from bowerbird.probing.means import averaged, averaging, cut_at, is_spatial, shapes_at
 
 SIZE = (32, 32)
 

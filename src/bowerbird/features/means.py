@@ -20,11 +20,21 @@ from typing import Any
 import torch
 from torch import fx
 
-from bowerbird.errors import ModelError
+from bowerbird.errors import DataError, ModelError
+from bowerbird.features.extraction import Extractor
 from bowerbird.models.cuts import Traced
+from bowerbird.models.networks import Network
 from bowerbird.models.stages import within
 
-__all__ = ["averaged", "averaging", "cut_at", "is_spatial", "shapes_at"]
+__all__ = [
+    "averaged",
+    "averaging",
+    "cut_at",
+    "extractor_at",
+    "is_spatial",
+    "shapes_at",
+    "shapes_until",
+]
 
 Size = tuple[int, int]
 
@@ -52,6 +62,27 @@ def cut_at(traced: Traced, layer: str | None) -> str:
         f"The network has no layer {layer!r} to take features from. {words}Its stages are "
         f"{', '.join(stages)}."
     )
+
+
+def extractor_at(
+    network: Network, traced: Traced, cut: str, *, precision: str = "auto", device: str = "cpu"
+) -> Extractor:
+    """Gives one row per image at a cut: the value there, averaged over the picture if need be.
+
+    Args:
+        network: in evaluation mode.
+        traced: its trace.
+        cut: a place.
+        precision: of the forward passes.
+        device: ``"cpu"`` or a torch device.
+
+    Raises:
+        DataError: what the network holds there is not per image.
+    """
+    name = cut
+    if len(shapes_until(network, traced, cut)[cut]) != 2:
+        name, traced = f"mean of {cut}", averaging(traced, [cut], network.preprocess.input_size)
+    return Extractor(network, name, precision=precision, device=device, traced=traced)
 
 
 def averaging(traced: Traced, cuts: Sequence[str], size: Size) -> Traced:
@@ -89,6 +120,20 @@ def shapes_at(traced: Traced, until: str, example: torch.Tensor) -> dict[str, tu
     if isinstance(part, fx.GraphModule):
         with torch.inference_mode():
             _Shapes(part, found, set(traced.cuts)).run(example)
+    return found
+
+
+def shapes_until(network: Network, traced: Traced, until: str) -> dict[str, tuple[int, ...]]:
+    """The same for two images of the network's input size.
+
+    Raises:
+        DataError: what the network holds on its way there is not per image.
+    """
+    known = network.preprocess
+    example = torch.zeros(2, len(known.mean), *known.input_size)
+    found = shapes_at(traced, until, example)
+    if any(shape[:1] != (2,) for shape in found.values()):
+        raise DataError(f"What {network.name} holds on its way to {until} is not per image.")
     return found
 
 

@@ -1,0 +1,52 @@
+"""The leaderboard as text and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import numpy as np
+
+from bowerbird.comparison.leaderboard import rank
+from bowerbird.comparison.tables import csv_tables, text_table
+from comparison.contenders import board_of, contender
+
+
+def _read(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_runs_pairs_and_images_as_csv() -> None:
+    tables = {name: _read(text) for name, text in csv_tables(board_of(3, n=60)).items()}
+    runs, pairs, images = (tables[n] for n in ("leaderboard.csv", "pairs.csv", "images.csv"))
+    assert [row["name"] for row in runs] == ["run-0", "run-1", "run-2"]
+    assert float(runs[0]["accuracy_low"]) < float(runs[0]["accuracy"]) == 57 / 60
+    assert (runs[0]["milliseconds"], runs[0]["parameters"]) == ("5.0", "2000000")
+    assert [pairs[0][name] for name in ("a", "b", "only_a")] == ["run-0", "run-1", "10"]
+    assert [row["right_in"] for row in images[::20]] == ["0", "2", "3"]
+    assert images[0]["run-0:predicted"] == "bee"
+
+
+def test_a_run_without_score_has_empty_cells_and_its_status() -> None:
+    right = np.arange(30) > 2
+    board = rank(
+        [
+            contender("a", right, settings={"seed": "1"}),
+            contender("b", right, settings={"seed": "2"}),
+            contender("cut", None, status="interrupted after epoch 3", costs=None),
+        ],
+        "test",
+    )
+    rows = _read(csv_tables(board)["leaderboard.csv"])
+    assert (rows[2]["accuracy"], rows[2]["parameters"]) == ("", "")
+    assert rows[2]["status"] == "interrupted after epoch 3"
+    assert [row["setting:seed"] for row in rows] == ["1", "2", ""]
+    lines = text_table(board).splitlines()
+    assert "interrupted after epoch 3" in lines[3]
+    assert lines[1].startswith("→1")
+
+
+def test_without_pairs_the_table_is_there_all_the_same() -> None:
+    board = rank([contender("cut", None)], "test")
+    assert _read(csv_tables(board)["pairs.csv"]) == []
+    assert _read(csv_tables(board)["images.csv"]) == []

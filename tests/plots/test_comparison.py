@@ -1,0 +1,79 @@
+"""Figures of a comparison: what they name, for two runs and for ten."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bowerbird.comparison.entrants import Curve
+from bowerbird.comparison.leaderboard import rank
+from bowerbird.errors import DataError
+from bowerbird.plots import render
+from bowerbird.plots.comparison import accuracy_against_cost, pair_differences, training_curves
+from comparison.contenders import board_of, contender
+
+
+def _words(figure: Any) -> list[str]:
+    found = [text.get_text() for axes in figure.axes for text in axes.texts]
+    found += [tick.get_text() for axes in figure.axes for tick in axes.get_yticklabels()]
+    return found + [text.get_text() for leg in figure.legends for text in leg.get_texts()]
+
+
+def test_few_runs_are_intervals_and_many_a_matrix() -> None:
+    few = _words(pair_differences(board_of(2)))
+    assert "p = 0.002" in few
+    assert "run-0\nminus run-1" in few
+    many = _words(pair_differences(board_of(10)))
+    assert {"1  run-0", "10  run-9", "-45.0", "< 0.001"} <= set(many)
+    assert sum(word.startswith("-") and word[1].isdigit() for word in many) == 45
+
+
+def test_a_difference_that_may_be_luck_has_no_minus_zero() -> None:
+    right = np.arange(90) > 3
+    runs = [contender(name, right) for name in "abcd"]
+    assert "-0.0" not in _words(pair_differences(rank(runs, "test")))
+
+
+def test_accuracy_against_cost_names_every_run_and_draws_the_front() -> None:
+    figure = accuracy_against_cost(board_of(3))
+    assert len(figure.axes) == 2
+    words = _words(figure)
+    assert {"1  run-0", "2  run-1", "3  run-2", "nothing is better and cheaper"} <= set(words)
+    unknown = [contender("a", [True] * 9, None), contender("b", [True] * 9, None)]
+    assert len(accuracy_against_cost(rank(unknown, "test")).axes) == 1
+
+
+def test_without_any_cost_or_pair_there_is_no_figure() -> None:
+    runs = [contender(name, [True] * 9, costs=None) for name in "ab"]
+    with pytest.raises(DataError, match="no cost"):
+        accuracy_against_cost(rank(runs, "test"))
+    with pytest.raises(DataError, match="no pairs"):
+        pair_differences(rank(runs[:1], "test"))
+
+
+def test_curves_tell_probes_and_interrupted_runs() -> None:
+    right = np.arange(30) > 2
+    probe = Curve((), (), (), (0.8, 0.5))
+    cut = Curve((1, 2, 3), (0.1, 0.5, 0.4), (2.0, 1.0, float("nan")), None, 2)
+    runs = [
+        contender("probe", right, curve=probe),
+        contender("tuned", right),
+        contender("cut", None, curve=cut, status="interrupted after epoch 3"),
+        contender("nothing", right, curve=None),
+    ]
+    figure = training_curves(rank(runs, "test"))
+    words = _words(figure)
+    assert "4  cut\n    interrupted after epoch 3" in words
+    assert not any("nothing" in word for word in words)
+    only = training_curves(rank(runs[:1] * 1, "test"))
+    assert "no run has epochs" in only.axes[0].get_xlabel()
+    with pytest.raises(DataError, match="no curves"):
+        training_curves(rank(runs[3:], "test"))
+
+
+def test_every_figure_of_twelve_runs_can_be_drawn() -> None:
+    board = board_of(12)
+    for draw in (pair_differences, accuracy_against_cost, training_curves):
+        assert render(draw(board), "svg").startswith(b"<?xml")
