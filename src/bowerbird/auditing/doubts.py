@@ -6,8 +6,9 @@ through all other images.
 
 Decisions:
 - All splits are judged together: a wrong label in the test images matters most. How well each
-  class is recognised, and what more images would bring, is told from training and validation
-  images alone: it decides what is done next, and test images decide nothing.
+  class is recognised, and what more images would bring, is counted on training and validation
+  images alone; the regression that recognises them has learned from all others, test images
+  included. No score is made of it, and nothing is chosen by it.
 """
 
 from __future__ import annotations

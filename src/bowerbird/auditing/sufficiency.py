@@ -1,9 +1,10 @@
 """Are there enough images? A learning curve on frozen features, and what twice as many bring.
 
 Decisions:
-- Images are held out, copies and groups together, and a ridge regression is learned from
-  growing parts of the rest, several times anew. It costs a tenth of a second, since the features
-  are there already, and it has the shape of the real curve, not its height.
+- One image of each set of copies and of each group takes part, the others don't.
+- Images are held out, and a ridge regression is learned from growing parts of the rest,
+  several times anew. It costs a tenth of a second, since the features are there already,
+  and it has the shape of the real curve, not its height.
 - Parts hold the classes in the same shares, so that the smallest has some of each.
 - What twice the images would bring follows from a straight line through the logarithms of
   error and number (Hestness et al. 2017, arXiv:1712.00409), through the last points, where it
@@ -144,7 +145,8 @@ def _curve(
     if len(sizes) > _LAST:
         slope = float(_slopes(sizes, np.maximum(errors[None], least))[0])
         shares = 1 - np.exp2(_slopes(sizes, np.maximum(redrawn, least)))
-        saved = (1 - 2.0 ** min(slope, 0.0), *map(float, np.quantile(shares, (0.025, 0.975))))
+        share, ends = 1 - 2.0 ** min(slope, 0.0), np.quantile(shares, (0.025, 0.975))
+        saved = (share, min(share, float(ends[0])), max(share, float(ends[1])))
         gains = np.maximum(shares, 0) * redrawn[:, -1]
         gained = errors[-1] * saved[0], *np.quantile(gains, (0.025, 0.975))
         reached = [float(min(accuracy[-1] + gain, 1.0)) for gain in gained]

@@ -14,7 +14,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import mean, median, stdev
+from statistics import NormalDist, mean, median, stdev
 from typing import Any, Literal
 
 import numpy as np
@@ -28,6 +28,10 @@ from bowerbird.evaluation.results import Evaluation
 __all__ = ["Ablation", "ArmResult", "Change", "Failure", "Outcome", "Verdict"]
 
 Verdict = Literal["helps", "harms", "not to be told"]
+
+
+_POWER = 0.8
+_TOLD = ("helps", "harms")
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,7 +241,8 @@ class Ablation:
         sure = [(r, c) for r, c in told if c is not None and c.verdict != "not to be told"]
         harming = [self._sentence(r, c) for r, c in sure if self.is_bad(c)]
         helping = [self._sentence(r, c) for r, c in sure if not self.is_bad(c)]
-        return (*harming, *helping, *self._unsure([c for _, c in told if c is not None], len(sure)))
+        unsure = self._unsure([c for _, c in told if c is not None], len(sure))
+        return (*harming, *helping, *unsure, *([] if sure else self._together()))
 
     def verdict(self, change: Change, result: ArmResult) -> str:
         """What a change says in a word or two; of things left out, whether the thing helps."""
@@ -280,19 +285,33 @@ class Ablation:
         without = "without it " if self.kind == "leave-one-out" else ""
         return f"{_subject(result)} {verb}: {without}{words}."
 
+    def _together(self) -> list[str]:
+        """Of a ladder in which no single step stands out: the last that does with those before."""
+        last = [r for r in self.results if r.step and r.change and r.change.verdict in _TOLD]
+        if not last or last[-1].change is None:
+            return []
+        result, change = last[-1], last[-1].change
+        verb = "harm" if self.is_bad(change) else "help"
+        words = f"{change.points} points against {change.against}, {p_words(change.p_corrected)}"
+        return [f"All steps up to {_subject(result)} together {verb}: {words}."]
+
     def _unsure(self, changes: Sequence[Change], sure: int) -> list[str]:
         if not changes or sure == len(changes):
             return []
-        reach = median(
+        width = median(
             (c.difference.interval.high - c.difference.interval.low) / 2 for c in changes
         )
+        normal = NormalDist()  # from the interval's quantile to the strictest of Holm, and power
+        wanted = normal.inv_cdf(1 - LIMIT / 2 / len(changes)) + normal.inv_cdf(_POWER)
+        reach = width * wanted / normal.inv_cdf(1 - LIMIT / 2)
         seeds = _many(self.seeds_compared, "seed")
-        which = "the other changes" if sure else "any of the changes"
+        step = "single step" if self.kind == "ladder" else "of the changes"
+        which = "the other changes" if sure else f"any {step}"
         return [
             f"Whether {which} {'help or harm' if sure else 'helps or harms'} is not to be told. "
             f"With {self.images:,} validation images and {seeds} a change must be about "
-            f"{100 * reach:.1f} points to be seen: more validation images (--val), or more "
-            "--seeds, show smaller ones."
+            f"{100 * reach:.1f} points to be seen four times in five: more validation images "
+            "(--val), or more --seeds, show smaller ones."
         ]
 
 

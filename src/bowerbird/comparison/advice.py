@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from bowerbird.comparison.figures import FEWEST_EPOCHS, Figures
 from bowerbird.comparison.phrases import joined
-from bowerbird.comparison.symptoms import UNLEARNED, Symptom, improving, unlearned
+from bowerbird.comparison.symptoms import UNLEARNED, Symptom, blurred, improving, unlearned
 from bowerbird.evaluation.metrics import wilson
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _underfitting(figures: Figures, siblings: Neighbours | None) -> Iterator[Nex
         yield NextStep("Train layers, too, not the classifier alone.", _tuned(figures))
     elif figures.frozen:
         yield NextStep(
-            "Let more layers learn.", f"bowerbird train {figures.data} --method finetune"
+            "Let more layers learn.", f"bowerbird train {figures.same} --method finetune"
         )
     if figures.augment not in ("none", "light") and figures.changes and not figures.probed:
         yield NextStep("Change the images less.", _again(figures, "--augment", "light"))
@@ -157,7 +157,7 @@ def _done(figures: Figures, siblings: Neighbours | None) -> Iterator[NextStep]:
 
 
 def _unclear(figures: Figures, siblings: Neighbours | None) -> Iterator[NextStep]:
-    if figures.mixed and not figures.probed and figures.learned is None and figures.chosen:
+    if blurred(figures) and not figures.probed and figures.chosen:
         measure = f"bowerbird evaluate {figures.run} --on train"
         yield NextStep("Measure the training score, then write the report again.", measure)
     if not figures.probed and len(figures.last_step) < FEWEST_EPOCHS:
@@ -168,7 +168,7 @@ def _unclear(figures: Figures, siblings: Neighbours | None) -> Iterator[NextStep
             f"bowerbird audit {figures.data}",
         )
     if figures.gap is None or figures.gap.high - figures.gap.low > 0.1:
-        folds = f"bowerbird train {figures.data} --folds 5"
+        folds = f"bowerbird train {figures.folded}"
         words = "Every image is validation once in a cross-validation."
         yield NextStep("The other folds tell more." if figures.fold else words, folds)
     yield NextStep("See whether another network does better.", _bakeoff(figures))
@@ -230,6 +230,8 @@ def _usual(figures: Figures) -> int:
 
 
 def _with_model(figures: Figures, entry: Entry) -> str:
+    if figures.bound:
+        return f"bowerbird train {figures.same} --model {entry.name}"
     return _again(figures, "--model", entry.name)
 
 
@@ -240,9 +242,9 @@ def _tuned(figures: Figures) -> str:
 def _again(figures: Figures, *changes: str) -> str:
     """The command that repeats the run with something changed."""
     if "--method" in changes and figures.method == "gradual":  # its steps are in the file
-        return f"bowerbird train {figures.data} {shlex.join(changes)}"
+        return f"bowerbird train {figures.same} {shlex.join(changes)}"
     return shlex.join(["bowerbird", "train", "--config", figures.config, *changes])
 
 
 def _bakeoff(figures: Figures) -> str:
-    return f"bowerbird bakeoff {figures.data}"
+    return f"bowerbird bakeoff {figures.same}"

@@ -12,7 +12,7 @@ Decisions:
   Ng, Machine Learning Yearning, 2018, chapters 20-32), with intervals.
 - No verdict without an interval that supports it; what can't be told is said, with what would
   tell it. Done is a verdict, too, and needs as much.
-- Test images decide nothing, so they aren't looked at here.
+- Scores on test decide nothing, so they aren't looked at here.
 
 The four judgements are in `symptoms`, what can't be told in `untold`, what to do next in `advice`.
 """

@@ -78,11 +78,13 @@ class Figures:
         budget: as asked for, e.g. ``"5m"``; empty where it was epochs, or neither.
         model, parameters, pretrained, method: of the network, and how it was trained.
         frozen: whether someone asked for layers to stay frozen.
+        bound: whether settings name layers or weights of this network, which no other has.
         augment, views: settings of that name.
         fold: whether this is one fold of several.
         refit: whether the final network learned from the validation images, too.
-        config: the file that repeats the run; `data`: the images as commands take them, with the
-            options that they are read with; `run`: the run's folder, as commands take it.
+        config: the file that repeats the run; `run`: the run's folder, as commands take it.
+        data: the images as commands take them, with the options that they are read with; `same`:
+            and split with, so that what was held out stays so; `folded`: and each validation once.
     """
 
     history: Sequence[Row]
@@ -104,12 +106,15 @@ class Figures:
     pretrained: bool = True
     method: str = "auto"
     frozen: bool = False
+    bound: bool = False
     augment: str = "light"
     views: int = 2
     fold: bool = False
     refit: bool = False
     config: str = "RUN/config.toml"
     data: str = "DATA"
+    same: str = "DATA"
+    folded: str = "DATA --folds 5"
     run: str = "RUN"
 
     @property
@@ -155,11 +160,10 @@ class Figures:
 
     @cached_property
     def on_training(self) -> Score | None:
-        """The score on training images: of a probe as chosen, of epochs in the last one."""
+        """The score on training images of what was kept; of epochs as counted on the way."""
         if self.learned is not None:
             return self.learned
-        row = self.kept if self.probed else self.epochs[-1]
-        found = row.get("train_accuracy")
+        found = self.kept.get("train_accuracy")
         if found is None or not self.training_images or (self.mixed and not self.probed):
             return None
         return Score(float(found), self.training_images)

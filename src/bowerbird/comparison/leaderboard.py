@@ -367,7 +367,12 @@ def _choice_words(first: Row, equals: Sequence[Row], choice: Row) -> str:
     """Which of those that are as good to take, and why."""
     names = _listed([row.name for row in equals])
     told = f"Not to be told from {first.name} on these images: {names}."
-    mine, theirs = _cost_words(choice.run.costs), _cost_words(first.run.costs)
+    timed = all(row.run.costs is not None and row.run.costs.speed is not None for row in equals)
+    timed = timed and first.run.costs is not None and first.run.costs.speed is not None
+    mine = _cost_words(choice.run.costs, timed=timed)
+    theirs = _cost_words(first.run.costs, timed=timed)
+    if not mine or not theirs:
+        return told
     if choice is first:
         return f"{told} {first.name} costs least of them, too{f': {mine}' if mine else ''}."
     if mine == theirs:
@@ -375,10 +380,10 @@ def _choice_words(first: Row, equals: Sequence[Row], choice: Row) -> str:
     return f"{told} {choice.name} costs least: {mine} against {theirs}."
 
 
-def _cost_words(costs: Costs | None) -> str:
+def _cost_words(costs: Costs | None, *, timed: bool) -> str:
     if costs is None:
         return ""
-    if costs.speed is not None:
+    if timed and costs.speed is not None:
         return f"{costs.speed.milliseconds:.2f} ms per image"
     return f"{costs.multiply_adds / 1e6:,.0f} million multiply-adds per image"
 

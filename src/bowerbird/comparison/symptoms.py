@@ -36,7 +36,7 @@ from bowerbird.comparison.phrases import (
 from bowerbird.comparison.trends import p_falling, p_rising
 from bowerbird.evaluation.results import Interval
 
-__all__ = ["GAIN", "GAP", "UNLEARNED", "Symptom", "improving", "symptoms", "unlearned"]
+__all__ = ["GAIN", "GAP", "UNLEARNED", "Symptom", "blurred", "improving", "symptoms", "unlearned"]
 
 UNLEARNED, GAP, GAIN = 0.05, 0.02, 0.01
 _BY_LUCK = 0.05
@@ -82,7 +82,7 @@ def unlearned(figures: Figures) -> Cost | None:
     None where it isn't known, or where images are changed so much that it says nothing.
     """
     best, noise = figures.best_learned, figures.noise
-    if best is None or _blurred(figures):
+    if best is None or blurred(figures):
         return None
     error = best.mistakes
     return Cost(
@@ -176,7 +176,7 @@ def _noisy_labels(figures: Figures) -> Symptom | None:
     )  # fmt: skip
 
 
-def _blurred(figures: Figures) -> bool:
+def blurred(figures: Figures) -> bool:
     """Whether training images are changed so much that a low score on them says nothing."""
     if figures.exact:
         return False
@@ -234,13 +234,13 @@ def _after_best(figures: Figures) -> str:
     if not losses:
         return ""
     place = losses.index(min(losses))
-    best, after = int(figures.last_step[place].get("epoch", 0)), losses[place:][:MOST_EPOCHS]
+    best, after = int(figures.last_step[place].get("epoch", 0)), losses[place + 1 :][:MOST_EPOCHS]
     if len(after) < FEWEST_EPOCHS:
         return "Too few epochs came after the best to tell whether validation loss rises again."
-    p_value = p_rising(after)
+    p_value = p_rising(after)  # without the best: from the least one on, all would rise
     if p_value <= _BY_LUCK:
         return (
-            f"Validation loss rises after epoch {best}, from {after[0]:.3g} to {after[-1]:.3g} "
+            f"Validation loss rises after epoch {best}, from {min(losses):.3g} to {after[-1]:.3g} "
             f"(p = {p_value:.2g})."
         )
     return f"Validation loss doesn't clearly rise after epoch {best} (p = {p_value:.2g})."

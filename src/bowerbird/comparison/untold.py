@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from bowerbird.comparison.figures import FEWEST_EPOCHS, WRONG, Figures
 from bowerbird.comparison.phrases import joined, of_wrong_labels, points, share, with_interval
-from bowerbird.comparison.symptoms import GAIN, GAP, Symptom
+from bowerbird.comparison.symptoms import GAIN, GAP, Symptom, blurred
 
 __all__ = ["nothing_wrong", "remarks", "unknown"]
 
@@ -109,6 +109,12 @@ def _about_gap(figures: Figures) -> str:
         )
     if gap is None:
         return "There is no score on training images."
+    if gap.low <= GAP and not figures.probed and blurred(figures):
+        return (
+            f"{joined(figures.changes).capitalize()} make training images so much harder that "
+            "the score on them says nothing of a gap. It can be measured: "
+            f"bowerbird evaluate {figures.run} --on train"
+        )
     width = (gap.high - gap.low) / 2
     if width > _CAN_TELL and gap.low <= GAP < gap.high:
         return (

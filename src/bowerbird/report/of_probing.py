@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["chart_of", "write_page"]
 
-_SHEETS, _LISTED, _TOP = 12, 100, 5
+_SHEETS, _LISTED, _TOP, _WIDEST = 12, 100, 5, 1300
 _ALT = {
     "sweep": "Accuracy against the number of best features, per classifier, with bands over seeds; "
     "the table below has the figures.",
@@ -196,7 +196,8 @@ def _classes(
         tops = [top for top in probe.tops if top.target == target]
         rows = [FeatureRow(top, probe.interpretability.row(top.column)) for top in tops]
         words = f"Training images that excite the {len(tops)} most important features of {name}."
-        yield name, rows, from_file(sheets[target], words) if target in sheets else None
+        sheet = from_file(sheets[target], words, 75, _WIDEST) if target in sheets else None
+        yield name, rows, sheet
 
 
 def _command(probe: Probe) -> str:

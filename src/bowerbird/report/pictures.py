@@ -47,20 +47,24 @@ def chart(figure: Figure, alt: str) -> Chart:
     return Chart(_uri(data, kind), alt, round(inches * 96))
 
 
-def from_file(path: Path, alt: str, quality: int = 88) -> Chart:
+def from_file(path: Path, alt: str, quality: int = 88, widest: int | None = None) -> Chart:
     """A drawn file as a JPEG: sheets of pictures take a fifth of their PNG.
 
     Args:
         path: of the file.
         alt: says in words what it shows.
         quality: of the JPEG.
+        widest: in pixels; a wider one is made smaller.
     """
     from PIL import Image
 
     with Image.open(path) as drawn:
-        buffer = io.BytesIO()
-        drawn.convert("RGB").save(buffer, "JPEG", quality=quality, optimize=True)
-        return Chart(_uri(buffer.getvalue(), "jpeg"), alt, min(1000, drawn.width))
+        image = drawn.convert("RGB")
+    if widest and image.width > widest:
+        image = image.resize((widest, round(image.height * widest / image.width)), reducing_gap=2)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality, optimize=True)
+    return Chart(_uri(buffer.getvalue(), "jpeg"), alt, min(1000, image.width))
 
 
 def thumbnails(paths: Iterable[str], load: Callable[[str], Image | None]) -> dict[str, str | None]:

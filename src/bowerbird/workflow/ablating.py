@@ -284,9 +284,25 @@ class _Journey:
         run = load_run(found[found.winner].outcomes[0].run)
         seen = (run.path / "predictions_test.csv").is_file()
         score = evaluation_of(run, "test") if seen else evaluate(run, "test")
-        tested = dataclasses.replace(found, test=score)
+        others = [
+            outcome.run
+            for result in found.results
+            for outcome in result.outcomes
+            if Path(outcome.run) != run.path
+            and (Path(outcome.run) / "predictions_test.csv").is_file()
+        ]
+        notes = (*found.notes, *([_looked_before(others)] if others else []))
+        tested = dataclasses.replace(found, test=score, notes=notes)
         self._write(tested, locked)
         return tested
+
+
+def _looked_before(runs: Sequence[str | Path]) -> str:
+    names = ", ".join(Path(run).name for run in runs)
+    return (
+        f"Scored on the test images before: {names}. The better of several scores on test is "
+        "optimistic."
+    )
 
 
 def _own_folder(out: Path) -> Path:

@@ -176,6 +176,16 @@ def _told(entrants: Sequence[Entrant], on: str, matched: Matched | None) -> list
         counts = zip(trained, matched.left_out, strict=True)
         left = ", ".join(f"{entrant.name} {number:,}" for entrant, number in counts if number)
         notes.append(f"Compared on the images that all have; left out: {left}.")
+    if on == "train":
+        notes.append(
+            "These are the images that the runs have learned from: the best here has learned most "
+            "by heart. Choose on validation (--on val)."
+        )
+    if any(entrant.split.leaked for entrant in trained) and on != "train":
+        notes.append(
+            "Some of the images can be found in training, too, so scores may flatter; each run's "
+            "report has the score without them."
+        )
     if on == "val":
         notes.append(
             "Each run chose what it kept on validation images, so these scores are optimistic, "

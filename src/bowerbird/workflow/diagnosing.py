@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bowerbird import storage
-from bowerbird.config import ReadConfig, TrainConfig
+from bowerbird.config import Settings, SplitConfig, TrainConfig
 from bowerbird.errors import RunError
 from bowerbird.evaluation.results import Evaluation
 from bowerbird.runs import Run
@@ -62,6 +62,7 @@ def collect(run: Run, evaluations: Mapping[str, Evaluation] | None = None) -> Fi
     held, sure, learned = _scores(run, evaluations)
     doubts = read_doubts(run)
     network = facts.get("network", {})
+    data, parts_asked = run.recipe.data or str(dataset.root), run.recipe.split
     return Figures(
         history=history,
         chosen=str(facts.get("chosen", "")) if run.finished else "",
@@ -83,14 +84,23 @@ def collect(run: Run, evaluations: Mapping[str, Evaluation] | None = None) -> Fi
         method=settings.method,
         frozen=settings.freeze is not None
         or (settings.method == "plain" and settings.freeze_until is not None),
+        bound=_bound(run),
         augment=settings.augment,
         views=settings.views,
         fold=run.recipe.split.fold is not None,
         refit=settings.refit,
         config=str(run.path / "config.toml"),
-        data=_as_argument(run.recipe.data or str(dataset.root), run.recipe.read),
+        data=_as_argument(data, run.recipe.read),
+        same=_as_argument(data, run.recipe.read, parts_asked),
+        folded=_as_argument(data, run.recipe.read, _in_folds(parts_asked)),
         run=shlex.quote(str(run.path)),
     )
+
+
+def _bound(run: Run) -> bool:
+    network, settings = run.recipe.network, run.recipe.train
+    named = (network.surgery, network.model_arg, settings.freeze, settings.unfreeze)
+    return any(named) or settings.freeze_until is not None or network.weights != "auto"
 
 
 def _siblings(run: Run) -> Siblings:
@@ -177,8 +187,20 @@ def _pretrained(run: Run, network: Mapping[str, Any]) -> bool:
     return kind != "none" if kind else run.recipe.network.source != "none"
 
 
-def _as_argument(data: str, read: ReadConfig) -> str:
-    """The images as a command takes them, with the options that they were read with."""
-    given = read.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
-    words = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+def _in_folds(asked: SplitConfig) -> SplitConfig:
+    """The same images held out for testing; each of the others validation once."""
+    return asked.model_copy(
+        update={"val": None, "fold": None, "folds": asked.folds or 5, "lock_test": False}
+    )
+
+
+def _as_argument(data: str, *settings: Settings) -> str:
+    """The images as a command takes them, with the options that differ from the defaults."""
+    given: dict[str, Any] = {}
+    for group in settings:
+        given |= group.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+    words = [
+        f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
+        for name, value in given.items()
+    ]
     return shlex.join([data, *words])
