@@ -112,8 +112,10 @@ def loading(*names: str) -> Iterator[None]:
     try:
         yield
     finally:
-        thread.join()
-        sys.setswitchinterval(patience)
+        try:
+            thread.join()
+        finally:
+            sys.setswitchinterval(patience)
 
 
 def take_over() -> None:

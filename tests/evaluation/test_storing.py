@@ -194,3 +194,31 @@ def test_a_tree_for_more_features_is_refused() -> None:
     data = to_bytes(RandomForestClassifier(5, random_state=0).fit(*features()))
     with pytest.raises(RunError, match="a tree is damaged"):
         from_bytes(data, 2)
+
+
+def _label_outside(model: Any) -> None:
+    model._y = np.where(np.arange(len(model._y)) == 0, 10**10, model._y)
+
+
+def _more_trees_than_classes(model: Any) -> None:
+    model.estimators_ = np.repeat(model.estimators_, 2, axis=1)
+
+
+def _more_vectors_than_there_are(model: Any) -> None:
+    model._n_support = model._n_support + np.array([10**6, -(10**6)], np.int32)
+
+
+@pytest.mark.parametrize(
+    ("model", "forge"),
+    [
+        (KNeighborsClassifier(algorithm="brute", metric="manhattan"), _label_outside),
+        (GradientBoostingClassifier(n_estimators=2), _more_trees_than_classes),
+        (SVC(), _more_vectors_than_there_are),
+    ],
+)
+def test_numbers_that_compiled_code_would_follow_are_checked(
+    model: Any, forge: Callable[[Any], None]
+) -> None:
+    forge(model.fit(*features(2)))
+    with pytest.raises(RunError, match="damaged"):
+        from_bytes(to_bytes(model), WIDTH)

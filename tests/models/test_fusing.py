@@ -121,3 +121,46 @@ def test_an_operator_that_refuses_leaves_the_part(monkeypatch: pytest.MonkeyPatc
     graph = fx.symbolic_trace(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
     monkeypatch.setattr(FusedConv, "forward", refuse)
     assert fuse(graph, batch(8)) is graph
+
+
+class InPlace(nn.Module):
+    """Changes values in place without using what comes back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
+        self.same, self.act = nn.Identity(), nn.ReLU(inplace=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        first = self.first(x)
+        first.add_(1.0)
+        self.act(first)
+        second = self.second(first)
+        seen = self.same(second)
+        second.mul_(2)
+        return torch.relu(seen)
+
+
+def test_what_changes_a_value_in_place_stays() -> None:
+    torch.manual_seed(0)
+    graph, x = fx.symbolic_trace(InPlace().eval()), batch(9)
+    with torch.inference_mode():
+        fused = fuse(graph, x)
+        torch.testing.assert_close(fused(x), graph(x), rtol=1e-5, atol=1e-5)
+    assert fused_in(fused) == 2
+
+
+def test_weights_that_are_no_numbers_are_not_hidden() -> None:
+    conv = nn.Conv2d(3, 4, 3)
+    with torch.no_grad():
+        conv.weight[0] = float("nan")
+    graph = fx.symbolic_trace(nn.Sequential(conv, nn.ReLU()))
+    assert fuse(graph, batch(8)) is graph
+
+
+def test_an_activation_that_someone_watches_stays() -> None:
+    graph = fx.symbolic_trace(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
+    graph.get_submodule("1").register_forward_pre_hook(lambda module, args: (args[0] * 3,))
+    with torch.inference_mode():
+        fused = fuse(graph, batch(8))
+        torch.testing.assert_close(fused(batch(8)), graph(batch(8)))

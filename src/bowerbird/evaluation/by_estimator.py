@@ -6,6 +6,7 @@ averaged over the picture where that has places, in the same precision.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -89,5 +90,5 @@ class EstimatorPredictor(Predictor):
         return result, problems
 
     def _inputs(self, values: Values) -> Values:
-        rows = values.reshape(len(values), -1)
+        rows = values.reshape(len(values), math.prod(values.shape[1:]))
         return rows if self.columns is None else np.ascontiguousarray(rows[:, self.columns])

@@ -8,7 +8,10 @@ Decisions:
 - Only what predicting needs is kept: generators of random numbers, optimizers and losses of
   training are left out, so a classifier that was read can't be fitted further.
 - Trees are walked before they are used: scikit-learn follows the numbers of children and
-  features that stand in them without looking.
+  features that stand in them without looking. What is known to be followed likewise in
+  boosting, nearest neighbours and support vectors is checked, too.
+- So a file can't name or run code. It is no promise that no forged number whatever could
+  crash scikit-learn's compiled parts: a run from someone you don't trust is best not opened.
 - Not skops, whose form does the same: it imports all of scikit-learn (3 s more per start here),
   trusts every estimator and function of it and of NumPy by default, and no tree.
 
@@ -23,7 +26,7 @@ import json
 import math
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -189,7 +192,11 @@ class _Reader:
         kind = _class_of(part["estimator"])
         if not _is_estimator(kind):
             raise ValueError(f"{part['estimator']} is no estimator of scikit-learn's")
-        return _with_state(kind, self.value(part["state"]))
+        state = self.value(part["state"])
+        made = _with_state(kind, state)
+        if (sound := _SOUND.get(kind.__name__)) is not None and not sound(state):
+            raise ValueError(f"the {kind.__name__} is damaged")
+        return made
 
     def _inner(self, part: Part) -> Any:
         if part["inner"] not in _INNER:
@@ -244,6 +251,40 @@ def _with_state(kind: type, state: Any) -> Any:
     made: Any = object.__new__(kind)
     vars(made).update(state)
     return made
+
+
+def _sound_boosting(state: Mapping[str, Any]) -> bool:
+    trees, each = state["estimators_"], int(state["n_trees_per_iteration_"])
+    return bool(trees.ndim == 2 and trees.shape[1] == each)
+
+
+def _sound_neighbours(state: Mapping[str, Any]) -> bool:
+    found, known = state["_y"], len(state["classes_"])
+    whole = found.ndim == 1 and found.dtype.kind == "i" and len(found) == len(state["_fit_X"])
+    return bool(whole and ((found >= 0) & (found < known)).all())
+
+
+def _sound_support(state: Mapping[str, Any]) -> bool:
+    each, number = state["_n_support"], len(state["support_"])
+    k = len(state["classes_"])
+    pairs = k * (k - 1) // 2
+    return bool(
+        (each >= 0).all()
+        and len(each) == k
+        and int(each.sum()) == number
+        and state["_dual_coef_"].shape == (k - 1, number)
+        and len(state["support_vectors_"]) == number
+        and len(state["_intercept_"]) == pairs
+        and {len(state["_probA"]), len(state["_probB"])} <= {0, pairs}
+    )
+
+
+_SOUND: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
+    "GradientBoostingClassifier": _sound_boosting,
+    "KNeighborsClassifier": _sound_neighbours,
+    "SVC": _sound_support,
+    "NuSVC": _sound_support,
+}
 
 
 def _walk_tree(nodes: NDArray[Any], width: int) -> None:

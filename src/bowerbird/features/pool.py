@@ -92,10 +92,10 @@ class Pool:
                 return
             try:
                 self._do(job)
+                task.advance(len(job.images))
             except BaseException as error:  # handed to the thread that waits for this one
                 self.failure = error
                 self.stop.set()
-            task.advance(len(job.images))
 
     def _do(self, job: Job) -> None:
         hashes, pixels = [], []

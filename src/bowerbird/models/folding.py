@@ -9,7 +9,7 @@ from typing import Any
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-__all__ = ["fold_batch_norm", "is_plain"]
+__all__ = ["fold_batch_norm", "is_hooked", "is_plain"]
 
 
 def fold_batch_norm(prefix: nn.Module) -> nn.Module:
@@ -41,6 +41,8 @@ def _foldable(graph: fx.GraphModule) -> Iterator[tuple[fx.Node, fx.Node]]:
         conv = node.args[0]
         if not isinstance(conv, fx.Node) or conv.op != "call_module" or len(conv.users) != 1:
             continue
+        if is_hooked(_module(graph, node)):
+            continue
         once = targets.count(conv.target) == 1 and targets.count(node.target) == 1
         if (
             once
@@ -55,7 +57,12 @@ def is_plain(conv: nn.Module) -> bool:
     from timm.layers.conv2d_same import Conv2dSame
 
     known = type(conv) in (nn.Conv2d, Conv2dSame)
-    return known and not conv._forward_hooks and not conv._forward_pre_hooks
+    return known and not is_hooked(conv)
+
+
+def is_hooked(module: nn.Module) -> bool:
+    """Whether someone looks at, or changes, what goes in or comes out."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def _module(graph: fx.GraphModule, node: fx.Node) -> Any:

@@ -9,7 +9,11 @@ Decisions:
 - Weights are brought into oneDNN's order once, when the size of the input is first seen.
 - Uneven padding (one more at the end) is even padding under a kernel with a row and a column
   of zeros before it.
-- Where the operator is missing or refuses, the part stays as it is.
+- Only what a convolution replaces is taken out; all else stays, used or not: it may change
+  a value in place.
+- The answer to an example is compared with that of the part as it was. Where it differs, or
+  isn't a number, or the operator is missing or refuses, the part stays as it is. A number
+  that overflows for some other input only is not noticed: a fused ReLU makes NaN 0.
 
 What is fused can only be run: its weights are copies.
 """
@@ -23,7 +27,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
-from bowerbird.models.folding import is_plain
+from bowerbird.models.folding import is_hooked, is_plain
 
 __all__ = ["fuse"]
 
@@ -33,6 +37,9 @@ _ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {
     nn.SiLU: ("swish", []),
     nn.Hardswish: ("hardswish", []),
 }
+
+
+_CLOSE = 0.05
 
 
 def fuse(part: nn.Module, example: torch.Tensor) -> nn.Module:
@@ -45,13 +52,13 @@ def fuse(part: nn.Module, example: torch.Tensor) -> nn.Module:
     """
     if not isinstance(part, fx.GraphModule) or not _there():
         return part
-    fused = _rewritten(part)
+    fused, some = _rewritten(part), example[:2]
     try:
         with torch.inference_mode():
-            fused(example)
-    except (RuntimeError, TypeError):  # oneDNN has no such kernel, or torch another operator
+            alike = _alike(fused(some.clone()), part(some.clone()))
+    except (RuntimeError, TypeError, IndexError):  # no such kernel, or another operator
         return part
-    return fused
+    return fused if alike else part
 
 
 class FusedConv(nn.Module):
@@ -67,22 +74,22 @@ class FusedConv(nn.Module):
         self._conv = conv
         known = ("none", []) if activation is None else _ACTIVATIONS[type(activation)]
         self._attribute, self._scalars = known
-        self._weight = torch.empty(0)
-        self._padding: list[int] = []
-        self._size: torch.Size | None = None
+        self._ready: tuple[torch.Size, torch.Tensor, list[int]] | None = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Convolve, add the bias, apply the activation."""
-        if x.shape != self._size:
-            self._prepare(x.shape)
+        ready = self._ready
+        if ready is None or ready[0] != x.shape:
+            self._ready = ready = self._prepared(x.shape)
+        _, weight, padding = ready
         conv = self._conv
         result: torch.Tensor = torch.ops.mkldnn._convolution_pointwise(
-            x, self._weight, conv.bias, self._padding, conv.stride, conv.dilation, conv.groups,
+            x, weight, conv.bias, padding, conv.stride, conv.dilation, conv.groups,
             self._attribute, self._scalars, "",
         )  # fmt: skip
         return result
 
-    def _prepare(self, size: torch.Size) -> None:
+    def _prepared(self, size: torch.Size) -> tuple[torch.Size, torch.Tensor, list[int]]:
         conv, weight = self._conv, self._conv.weight.detach()
         padding = [int(p) for p in conv.padding]
         if _pads_like_tensorflow(conv):
@@ -91,10 +98,10 @@ class FusedConv(nn.Module):
             weight = F.pad(weight, (left, 0, top, 0))
             weight = weight.contiguous(memory_format=torch.channels_last)
             padding = [-(-total // 2) for total in totals]
-        self._weight = torch.ops.mkldnn._reorder_convolution_weight(
+        weight = torch.ops.mkldnn._reorder_convolution_weight(
             weight, padding, conv.stride, conv.dilation, conv.groups, list(size)
         )
-        self._padding, self._size = padding, size
+        return size, weight, padding
 
 
 def _there() -> bool:
@@ -109,12 +116,14 @@ def _rewritten(part: fx.GraphModule) -> fx.GraphModule:
         conv = _module(fused, node)
         if not _fusable(conv):
             continue
-        last, activation = _followed_by(fused, node)
+        replaced, activation = _followed_by(fused, node)
+        last = replaced[-1]
         fused.add_submodule(f"fused_{number}", FusedConv(conv, activation))
         with fused.graph.inserting_after(last):
             new = fused.graph.call_module(f"fused_{number}", node.args, node.kwargs)
         last.replace_all_uses_with(new)
-    fused.graph.eliminate_dead_code()
+        for old in reversed(replaced):
+            fused.graph.erase_node(old)
     fused.recompile()
     return fused
 
@@ -126,21 +135,32 @@ def _fusable(conv: Any) -> bool:
     return conv.padding_mode == "zeros" and not isinstance(conv.padding, str) and not uneven
 
 
-def _followed_by(part: fx.GraphModule, node: fx.Node) -> tuple[fx.Node, nn.Module | None]:
-    """The last node to be replaced, and its activation; layers that do nothing are passed."""
-    while len(node.users) == 1:
-        after = next(iter(node.users))
+def _followed_by(part: fx.GraphModule, node: fx.Node) -> tuple[list[fx.Node], nn.Module | None]:
+    """The nodes to be replaced, and their activation; layers that do nothing are passed."""
+    replaced = [node]
+    while len(replaced[-1].users) == 1:
+        after = next(iter(replaced[-1].users))
         module = _module(part, after)
-        if type(module) in _ACTIVATIONS and not module._forward_hooks:
-            return after, module
+        if not isinstance(module, nn.Module) or is_hooked(module):
+            break
+        if type(module) in _ACTIVATIONS:
+            return [*replaced, after], module
         if type(module) is not nn.Identity:
             break
-        node = after
-    return node, None
+        replaced.append(after)
+    return replaced, None
 
 
 def _module(part: fx.GraphModule, node: fx.Node) -> Any:
     return part.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
+def _alike(found: Any, expected: Any) -> bool:
+    """Equal up to the rounding of bfloat16, and numbers."""
+    if not torch.is_tensor(found) or not torch.is_tensor(expected):
+        return False
+    most = float(expected.abs().max()) if expected.numel() else 0.0
+    return torch.allclose(found.float(), expected.float(), rtol=_CLOSE, atol=_CLOSE * most)
 
 
 def _pads_like_tensorflow(conv: nn.Conv2d) -> bool:
