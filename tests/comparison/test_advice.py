@@ -77,6 +77,8 @@ def test_nobody_is_asked_for_networks_that_are_not_advised() -> None:
 
     next_steps(Symptom("noisy labels", "", None, ()), FIGURES, refuse)
     next_steps(Symptom("done", "", None, ()), FIGURES, refuse)
+    with pytest.raises(RuntimeError, match="asked"):  # where they are advised, they are asked for
+        next_steps(Symptom("overfitting", "", None, ()), FIGURES, refuse)
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bowerbird.data.dataset import Problem
 from bowerbird.evaluation.kept import load_estimator, of_another
 from bowerbird.evaluation.predict import Predictor, usable_device
-from bowerbird.evaluation.results import Predictions
-from bowerbird.features import FeatureCache, Image, extract
+from bowerbird.features import Features
 from bowerbird.features.means import cut_at, extractor_at
 from bowerbird.models.cuts import trace
 from bowerbird.runs import Run
@@ -53,41 +51,10 @@ class EstimatorPredictor(Predictor):
             precision=self.kept.precision, device=usable_device(settings.device),
         )  # fmt: skip
 
-    def __call__(
-        self,
-        images: Sequence[Image],
-        names: Sequence[str],
-        targets: Sequence[int | None] | None = None,
-    ) -> tuple[Predictions, list[Problem]]:
-        """What the estimator says of the readable images, and the others.
-
-        Args:
-            images: files with hashes.
-            names: how the predictions call them.
-            targets: class indices where they are known.
-        """
-        (found,), problems = extract(
-            self.network, images, cache=FeatureCache(), extractor=self.extractor,
-            workers=self.workers,
-        )  # fmt: skip
-        bad = {problem.path for problem in problems}
-        rows = [i for i, image in enumerate(images) if str(image.path) not in bad]
-        values = self._inputs(np.asarray(found.numpy(), np.float32))
-        finite = np.flatnonzero(np.isfinite(values).all(axis=1))
-        kept = [rows[place] for place in finite]
-        problems += [
-            Problem(str(images[i].path), "the network's features of it are not numbers")
-            for i in sorted(set(rows) - set(kept))
-        ]
-        known: list[Any] = [None] * len(images) if targets is None else list(targets)
-        result = Predictions(
-            tuple(names[i] for i in kept),
-            self.classes,
-            self.estimator.probabilities(values[finite]),
-            np.array([-1 if known[i] is None else known[i] for i in kept], np.int64),
-            soft=self.soft,
-        )
-        return result, problems
+    def _answers(self, features: Features) -> tuple[NDArray[Any], Sequence[int]]:
+        values = self._inputs(np.asarray(features.numpy(), np.float32))
+        told = np.flatnonzero(np.isfinite(values).all(axis=1))
+        return self.estimator.probabilities(values[told]), told.tolist()
 
     def _inputs(self, values: Values) -> Values:
         rows = values.reshape(len(values), math.prod(values.shape[1:]))

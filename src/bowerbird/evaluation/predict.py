@@ -74,31 +74,38 @@ class Predictor:
             names: how the predictions call them.
             targets: class indices where they are known.
         """
-        found, problems = extract(
-            self.network,
-            images,
-            cache=FeatureCache(),
-            extractor=self.extractor,
+        (found,), problems = extract(
+            self.network, images, cache=FeatureCache(), extractor=self.extractor,
             workers=self.workers,
-        )
+        )  # fmt: skip
         bad = {problem.path for problem in problems}
-        kept = [i for i, image in enumerate(images) if str(image.path) not in bad]
+        rows = [i for i, image in enumerate(images) if str(image.path) not in bad]
+        probabilities, told = self._answers(found)
+        kept = [rows[place] for place in told]
+        problems += [
+            Problem(str(images[i].path), "the network's features of it are not numbers")
+            for i in sorted(set(rows) - set(kept))
+        ]
         known: list[Any] = [None] * len(images) if targets is None else list(targets)
         result = Predictions(
             tuple(names[i] for i in kept),
             self.classes,
-            self._probabilities(found[0]),
+            probabilities,
             np.array([-1 if known[i] is None else known[i] for i in kept], np.int64),
+            soft=self.soft,
         )
         return result, problems
 
-    def _probabilities(self, features: Features) -> npt.NDArray[np.float32]:
+    def _answers(self, features: Features) -> tuple[npt.NDArray[Any], Sequence[int]]:
+        """Probabilities [M, K], and which rows of the features they are of."""
         parts = [np.empty((0, len(self.classes)), np.float32)]
         with torch.inference_mode():
             for start in range(0, len(features), _ROWS):
                 rows = features.tensor(slice(start, start + _ROWS)).float()
                 parts.append(torch.softmax(self.classifier(rows), dim=1).numpy())
-        return np.concatenate(parts)
+        found = np.concatenate(parts)
+        told = np.flatnonzero(np.isfinite(found).all(axis=1))
+        return found[told], told.tolist()
 
 
 def evaluate(

@@ -19,12 +19,9 @@ import numpy as np
 from bowerbird.comparison.bakeoff import Bakeoff, Score
 from bowerbird.evaluation.metrics import wilson
 from bowerbird.plots.style import (
-    BLUE,
-    GREEN,
     INK,
     MUTED,
-    ORANGE,
-    RED,
+    SERIES,
     new_figure,
     percent,
     shortened,
@@ -37,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["against_cost", "against_images"]
 
-_COLOURS = (BLUE, RED, GREEN, ORANGE, "#CC79A7", "#56B4E9", "#6B4C9A")
 _MARKS = ("o", "s", "^", "D", "v", "P", "h", "<", ">", "p", "d")
 _NAME = 34
 _TAKE = "take this"
@@ -104,7 +100,7 @@ def _curve(axes: Axes, found: Bakeoff, score: Score, place: int) -> None:
     images = [count for count, _ in mine]
     shares = [float(right.mean()) for _, right in mine]
     ends = [wilson(int(right.sum()), len(right)) for _, right in mine]
-    colour, mark = _COLOURS[place % len(_COLOURS)], _MARKS[place % len(_MARKS)]
+    colour, mark = SERIES[place % len(SERIES)], _MARKS[place % len(_MARKS)]
     axes.fill_between(
         images, [e.low for e in ends], [e.high for e in ends], color=colour, alpha=0.11, lw=0
     )
@@ -119,7 +115,7 @@ def _curve(axes: Axes, found: Bakeoff, score: Score, place: int) -> None:
 
 
 def _point(axes: Axes, score: Score, place: int) -> None:
-    colour, mark = _COLOURS[place % len(_COLOURS)], _MARKS[place % len(_MARKS)]
+    colour, mark = SERIES[place % len(SERIES)], _MARKS[place % len(_MARKS)]
     ends, share = score.interval, score.accuracy
     hollow: dict[str, Any] = {"mfc": "white", "alpha": 0.75} if score.dropped else {}
     label = f"{shortened(score.arm.name, _NAME)}  {score.arm.milliseconds:.1f} ms"

@@ -19,12 +19,9 @@ from bowerbird.comparison.leaderboard import Leaderboard, Pair, Row
 from bowerbird.comparison.significance import p_words
 from bowerbird.errors import DataError
 from bowerbird.plots.style import (
-    BLUE,
-    GREEN,
     INK,
     MUTED,
-    ORANGE,
-    RED,
+    SERIES,
     new_figure,
     percent,
     shortened,
@@ -37,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["accuracy_against_cost", "colour_of", "pair_differences", "training_curves"]
 
-_COLOURS = (BLUE, RED, GREEN, ORANGE, "#CC79A7", "#56B4E9", "#6B4C9A")
 _DASHES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)))
 _MATRIX_FROM = 4
 _POINTS = 100
@@ -46,7 +42,7 @@ _SHOWN = 30
 
 def colour_of(place: int) -> str:
     """Colour of the run at this place of the leaderboard, from 0."""
-    return _COLOURS[place % len(_COLOURS)]
+    return SERIES[place % len(SERIES)]
 
 
 def training_curves(board: Leaderboard) -> Figure:
@@ -134,7 +130,7 @@ def _draw_curve(axes: Axes, row: Row, place: int, what: str) -> None:
     curve = row.run.curve
     if curve is None:
         return
-    colour, dash = colour_of(place), _DASHES[place // len(_COLOURS) % len(_DASHES)]
+    colour, dash = colour_of(place), _DASHES[place // len(SERIES) % len(_DASHES)]
     label = f"{place + 1}  {shortened(row.name, 34)}"
     if row.run.status != "finished":
         label += f"\n    {row.run.status}"

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from bowerbird.evaluation.results import Predictions
-from bowerbird.plots.style import BLUE, EMPTY, INK, MUTED, RED, new_figure, shortened, style
+from bowerbird.plots.sheet import draw_picture
+from bowerbird.plots.style import BLUE, INK, RED, new_figure, shortened, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -122,7 +122,7 @@ def disagreement_sheet(
             axes.text(_EDGE, top + 0.2, shown, fontsize=11, weight="bold", va="center")
             for place, index in enumerate(indices[:most]):
                 left, down = place % columns, top + _TITLE + place // columns * _HEIGHT
-                _draw_picture(axes, load(a.paths[index]), a.paths[index], left, down)
+                draw_picture(axes, load(a.paths[index]), a.paths[index], left, down)
                 _write(axes, found, (a, b), index, left, down)
             top += _TITLE + number * _HEIGHT
         if not parts:
@@ -145,21 +145,6 @@ def _once(
             found.append(index)
             seen |= {known} if known else set()
     return tuple(found)
-
-
-def _draw_picture(axes: Axes, image: Image | None, path: str, left: float, top: float) -> None:
-    """One picture inside a unit square at (left, top); a grey tile with its name if missing."""
-    if image is None:
-        low, high = left + _EDGE, left + 1 - _EDGE
-        axes.fill_between([low, high], top + _EDGE, top + 1 - _EDGE, color=EMPTY)
-        words = f"can't be read:\n{shortened(Path(path).name, 20)}"
-        axes.text(left + 0.5, top + 0.5, words, ha="center", va="center", fontsize=7, color=MUTED)
-        return
-    picture = image.convert("RGB")
-    picture.thumbnail((256, 256))
-    width, height = (np.array(picture.size) / max(picture.size) * (1 - 2 * _EDGE)).tolist()
-    x, y = left + (1 - width) / 2, top + (1 - height) / 2
-    axes.imshow(np.asarray(picture), extent=(x, x + width, y + height, y))
 
 
 def _write(

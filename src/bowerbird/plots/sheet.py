@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
-__all__ = ["prediction_sheet"]
+__all__ = ["draw_picture", "prediction_sheet"]
 
 _EDGE = 0.04
 
@@ -61,7 +61,7 @@ def prediction_sheet(
             axes.text(_EDGE, 0.0, title, va="top", fontsize=10.5, weight="bold")
         for place, index in enumerate(indices):
             left, top = place % columns, head + place // columns * pitch
-            _draw_picture(axes, load(predictions.paths[index]), predictions.paths[index], left, top)
+            draw_picture(axes, load(predictions.paths[index]), predictions.paths[index], left, top)
             _write_verdict(axes, predictions, index, left, top)
             if names:
                 _write_name(axes, predictions, index, left, top)
@@ -70,7 +70,7 @@ def prediction_sheet(
     return figure
 
 
-def _draw_picture(axes: Axes, image: Image | None, path: str, left: float, top: float) -> None:
+def draw_picture(axes: Axes, image: Image | None, path: str, left: float, top: float) -> None:
     """One picture inside a unit square at (left, top); a grey tile with its name if missing."""
     if image is None:
         axes.fill_between(

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["labels", "new_figure", "percent", "render", "save", "shortened", "style"]
 
 BLUE, ORANGE, GREEN, RED, YELLOW = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#F0E442"
+SERIES = (BLUE, RED, GREEN, ORANGE, "#CC79A7", "#56B4E9", "#6B4C9A")
+"""Colours of things that are compared, in order; those of Okabe and Ito that lines can bear."""
 INK, MUTED, LINE, EMPTY = "#1F2430", "#667085", "#D5D9E0", "#ECEEF2"
 _SCRIPTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "PingFang SC", "Microsoft YaHei", "Noto Sans")
 
