@@ -74,20 +74,3 @@ def test_ctrl_c_waits_for_modules_that_would_swallow_it(tmp_path: Path) -> None:
 def test_there_is_a_core_and_memory() -> None:
     assert machine.cores() >= 1
     assert machine.available_memory() > 0
-
-
-def test_modules_come_while_something_else_is_done() -> None:
-    code = (
-        "import sys\n"
-        "from bowerbird import machine\n"
-        "patience = sys.getswitchinterval()\n"
-        "with machine.loading('decimal', 'no_such_module', 'statistics'):\n"
-        "    pass\n"
-        "print('decimal' in sys.modules, sys.getswitchinterval() == patience)\n"
-        "try:\n"
-        "    with machine.loading('colorsys'):\n"
-        "        raise ValueError\n"
-        "except ValueError:\n"
-        "    print('colorsys' in sys.modules, sys.getswitchinterval() == patience)\n"
-    )
-    assert said(code).split() == ["True"] * 4

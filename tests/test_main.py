@@ -54,3 +54,24 @@ def test_later_the_command_line_has_words_for_it(number: int) -> None:
     done = ended(module="bowerbird.workflow", words=words, number=number)
     assert done.returncode == 130
     assert done.stderr == "bowerbird: Stopped; nothing is lost. Run the command again.\n"
+
+
+def test_what_is_left_to_do_at_the_end_is_done() -> None:
+    code = """
+import atexit, threading, time
+from bowerbird import cli
+def main():
+    atexit.register(lambda: print("handled"))
+    print("said", end=" ")
+    sys.exit(7)
+def later():
+    threading.Thread(target=lambda: (time.sleep(0.2), print("waited"))).start()
+    main()
+cli.main = {0}
+start()
+"""
+    done = ended(code.format("main"), module="no_such_module")
+    assert (done.returncode, done.stdout.split()) == (7, ["said", "handled"]), done.stderr
+    done = ended(code.format("later"), module="no_such_module")
+    assert done.returncode == 7, done.stderr
+    assert sorted(done.stdout.split()) == ["handled", "said", "waited"]

@@ -5,8 +5,7 @@ system, only to be given it again page by page at the next layer: with glibc tha
 a fifth to a quarter off forward and backward passes of convolutions here (`LOG.md`).
 It concerns the whole process, so only the command line calls it.
 
-`load` and `settle` spare large packages the search for garbage, as they come and at the end;
-`loading` lets them come while something else is done.
+`load` and `settle` spare large packages the search for garbage, as they come and at the end.
 """
 
 from __future__ import annotations
@@ -29,14 +28,12 @@ __all__ = [
     "is_first_process",
     "keep_freed_memory",
     "load",
-    "loading",
     "settle",
     "take_over",
 ]
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _BYTES = 1 << 30
-_TURN = 1e-4  # seconds until Python changes threads: whoever decodes asks for it often
 _alone = False
 
 
@@ -91,31 +88,6 @@ def load(*names: str) -> None:
         settle()
         if collecting:
             gc.enable()
-
-
-@contextlib.contextmanager
-def loading(*names: str) -> Iterator[None]:
-    """Import modules in a thread while the block runs; at its end all are there.
-
-    Importing torch keeps one core busy for a second or two, which reading images can use
-    the others of. A module that can't be imported is not told here: whoever needs it will.
-    """
-
-    def work() -> None:
-        with contextlib.suppress(Exception):
-            load(*names)
-
-    thread = threading.Thread(target=work, name="loading")
-    patience = sys.getswitchinterval()
-    sys.setswitchinterval(_TURN)
-    thread.start()
-    try:
-        yield
-    finally:
-        try:
-            thread.join()
-        finally:
-            sys.setswitchinterval(patience)
 
 
 def take_over() -> None:

@@ -65,6 +65,7 @@ _SAMPLED = 1000
 _COPIES, _NO_CHANCE = 4, 0.9  # series of one picture would raise what chance reaches to 1
 _MANY = 5000
 _BLOCK_BYTES = 48_000_000
+_BLOCKS = 8  # at least, for a block leaves out the pairs of those before it
 
 Array = npt.NDArray[np.float32]
 
@@ -250,7 +251,7 @@ def _best(ways: Sequence[Array], rows: Any, columns: Any) -> Array:
 def _above(ways: Sequence[Array], least: float) -> Iterator[tuple[npt.NDArray[np.int64], Array]]:
     """Pairs of at least that similarity, block by block."""
     number = len(ways[0])
-    lines = max(1, _BLOCK_BYTES // (8 * number))
+    lines = max(1, min(_BLOCK_BYTES // (8 * number), -(-number // _BLOCKS)))
     with task("Comparing images", number if number > _MANY else 0) as bar:
         for start in range(0, number, lines):
             end = min(start + lines, number)

@@ -28,7 +28,13 @@ import torch
 from torch import nn
 
 from bowerbird.errors import ModelError
-from bowerbird.explanation.capture import evaluating, scores_of, tensors_in, with_tensor
+from bowerbird.explanation.capture import (
+    evaluating,
+    leaf_at,
+    scores_of,
+    tensors_in,
+    with_tensor,
+)
 from bowerbird.explanation.layout import Layout, layout_of
 from bowerbird.models.stages import classifier_names, within
 
@@ -81,26 +87,42 @@ def find_place(module: nn.Module, image: torch.Tensor, layer: str | None = None)
     parts = dict(module.named_modules(remove_duplicate=False))
     if layer is not None and (layer not in parts or not layer):
         raise ModelError(_unknown(layer, parts))
-    seen, scores = _seen(module, image, with_gradients=layer is None)
+    seen, _ = _seen(module, image, with_gradients=False)
     if layer is not None:
         return _named(layer, parts[layer], seen)
-    inside = set(_inside_attention(module))
-    usual = [s for s in seen if s.place.layout.places > 1 and s.place.name not in inside]
-    usual = [s for s in usual if not _passes_on(s.part)]
+    usual = _usual(module, seen)
     if not usual:
         raise ModelError(
             f"No layer of {type(module).__name__} has a height and a width for an input of "
             f"{' × '.join(map(str, image.shape[2:]))} pixels. Use a larger --image-size, or a "
             "method that needs no layer: --method rise or occlusion."
         )
+    if _is_reached(module, image, usual[-1]):
+        return usual[-1].place
+    seen, scores = _seen(module, image, with_gradients=True)
     with evaluating(module), torch.enable_grad():
-        return _best(usual, scores).place
+        return _best(_usual(module, seen), scores).place
+
+
+def _usual(module: nn.Module, seen: Sequence[_Seen]) -> list[_Seen]:
+    inside = set(_inside_attention(module))
+    several = [s for s in seen if s.place.layout.places > 1 and s.place.name not in inside]
+    return [s for s in several if not _passes_on(s.part)]
+
+
+def _is_reached(module: nn.Module, image: torch.Tensor, seen: _Seen) -> bool:
+    """Whether a gradient reaches a layer, at the price of what follows it alone."""
+    place = seen.place
+    with evaluating(module), leaf_at(seen.part, place.call, place.position) as leaf:
+        scores = scores_of(module, torch.cat([image, image]).detach())
+        if leaf.value is None:
+            return False
+        with torch.enable_grad():
+            return bool(_reached([dataclasses.replace(seen, value=leaf.value)], scores))
 
 
 def _best(seen: Sequence[_Seen], scores: torch.Tensor) -> _Seen:
-    """The last one; if no gradient reaches it, the last normalisation or block with any."""
-    if _reached(seen[-1:], scores):
-        return seen[-1]
+    """The last normalisation or block with any gradient; if none has, the last one."""
     reached = _reached(seen, scores)
     rows = [s for s in reached if s.place.layout.kind == "tokens" and _norm_or_block(s.part)]
     return (rows or reached or seen)[-1]

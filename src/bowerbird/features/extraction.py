@@ -19,6 +19,7 @@ Decisions:
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,7 +44,7 @@ from bowerbird.models.weights import fingerprint
 
 __all__ = ["Extractor", "Features", "Image", "chosen_device", "extract", "to_network"]
 
-_CPU_BATCH, _DEVICE_BATCH = 8, 64
+_CPU_BATCH, _DEVICE_BATCH, _SOME = 8, 64, 2
 PLAIN = View()
 
 
@@ -116,7 +117,7 @@ class Extractor:
         folded = _with_channels_last(fold_batch_norm(prefix))
         try:
             self.precision = self._precision(folded, precision)
-            self.prefix = self._ready(folded.to(self.device, _DTYPES[self.precision]))
+            self._folded = folded.to(self.device, _DTYPES[self.precision])
             self.shape = self._output_shape()
         except (RuntimeError, AssertionError) as error:
             height, width = network.preprocess.input_size
@@ -124,6 +125,12 @@ class Extractor:
                 f"{network.name} can't run to {self.cut} on {height} × {width} pixels in "
                 f"{self.precision}: {error}. Use another --image-size, or --precision float32."
             ) from error
+
+    @functools.cached_property
+    def prefix(self) -> nn.Module:
+        """What runs; made when it is needed, which it isn't where all is in the cache."""
+        on_cpu = self.device.type == "cpu"
+        return fuse(self._folded, self._example()) if on_cpu else self._folded
 
     def key(self, view: View) -> FeatureKey:
         """What the activations of one view are kept under."""
@@ -154,13 +161,11 @@ class Extractor:
         wide = to_network(pixels, self.network.preprocess, self.device)
         return wide.to(_DTYPES[self.precision])
 
-    def _ready(self, prefix: nn.Module) -> nn.Module:
-        return fuse(prefix, self._example()) if self.device.type == "cpu" else prefix
-
     def _output_shape(self) -> tuple[int, ...]:
+        some = self._example()[:_SOME]
         with torch.inference_mode():
-            value = self.prefix(self._example())
-        if not torch.is_tensor(value) or len(value) != self.batch:
+            value = self._folded(some)
+        if not torch.is_tensor(value) or len(value) != len(some):
             raise ModelError(f"What {self.network.name} holds at {self.cut} is not per image.")
         return tuple(value.shape[1:])
 
@@ -227,6 +232,7 @@ def extract(
     cache.make_room(wanted)
     bad: dict[str, str] = {}
     if jobs:
+        extractor.prefix  # noqa: B018 - made once, not by each of the threads
         with progress.task("Computing features", todo) as task:
             pool = Pool(extractor, views, stores, jobs)
             bad = pool.run(min(workers or cores(), len(jobs)), task)

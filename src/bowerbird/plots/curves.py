@@ -74,6 +74,7 @@ def _epoch(row: Row) -> float:
 def _draw_probe(axes: Axes, rows: Sequence[Row], what: str) -> None:
     axes.set_title(f"{what.capitalize()} of the classifier on frozen features")
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
     axes.minorticks_off()
     axes.set_xlabel("regularisation (stronger →)")
     axes.margins(x=0.08)

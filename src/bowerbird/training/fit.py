@@ -26,7 +26,7 @@ from bowerbird.errors import ConfigError, DataError, Interrupted, ModelError, Ru
 from bowerbird.features import FeatureCache, Features
 from bowerbird.features.extraction import Extractor, chosen_device
 from bowerbird.machine import cores
-from bowerbird.models.cuts import trace
+from bowerbird.models.cuts import Traced, trace
 from bowerbird.models.networks import Network, from_config, save_network
 from bowerbird.runs import Run, create_run, load_run
 from bowerbird.training import plan, probe, processes, settings, tuning
@@ -149,7 +149,8 @@ class _Training:
         dataset, split = run.manifest()
         self.train, self.val = part_of(dataset, split, "train"), part_of(dataset, split, "val")
         self.network = network or self._initial()
-        self.probed = settings.starts_from_probe(self.network, self.config)
+        self.traced = trace(self.network.module)  # of the network as it begins
+        self.probed = settings.starts_from_probe(self.network, self.config, self.traced)
         self.precision = run.environment().get("forward_precision", self.config.precision)
         self.cache = FeatureCache()
         self.workers = self.config.workers or cores()
@@ -278,11 +279,11 @@ class _Training:
 
     def _first_extractor(self) -> Extractor:
         """The frozen part; forward passes keep the precision measured here to the run's end."""
-        made = self._extractor() if processes.is_main() else None
+        made = self._extractor(self.traced) if processes.is_main() else None
         self.precision = processes.from_main(lambda: made.precision if made else "")
         if processes.is_main():
             self.run.note_environment({"forward_precision": self.precision})
-        return made or self._extractor()
+        return made or self._extractor(self.traced)
 
     def _choose(self, probed: Solution | None, tuned: tuple[float, float] | None) -> str:
         """Keep what is better on validation; the network then holds it."""
@@ -329,8 +330,10 @@ class _Training:
             precision=self.precision,
         )  # fmt: skip
 
-    def _extractor(self) -> Extractor:
-        return Extractor(self.network, precision=self.precision, device=self._device())
+    def _extractor(self, traced: Traced | None = None) -> Extractor:
+        return Extractor(
+            self.network, precision=self.precision, device=self._device(), traced=traced
+        )
 
     def _report(self, rows: list[dict[str, Any]]) -> None:
         """Write the history: the probe's rows, and those of the epochs so far."""

@@ -144,16 +144,21 @@ def fit_path(
 def minimise(
     table: _Standardised, num_classes: int, strength: float, start: npt.NDArray[Any]
 ) -> npt.NDArray[Any]:
-    """Minimise the mean loss plus ``strength / 2 × squared norm``; the bias goes free."""
-    from scipy.optimize import minimize
+    """Minimise the mean loss plus ``strength / 2 × squared norm``; the bias goes free.
 
-    found = minimize(
-        _objective(table, num_classes, strength),
-        start,
-        jac=True,
-        method="L-BFGS-B",
-        options={"maxiter": _ITERATIONS, "ftol": 1e-7, "gtol": 1e-5, "maxcor": 10},
-    )
+    SciPy's own threads would wait for more work on the cores that torch needs next.
+    """
+    from scipy.optimize import minimize
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1, user_api="blas"):
+        found = minimize(
+            _objective(table, num_classes, strength),
+            start,
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": _ITERATIONS, "ftol": 1e-7, "gtol": 1e-5, "maxcor": 10},
+        )
     return np.asarray(found.x)
 
 

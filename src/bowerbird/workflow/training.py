@@ -48,9 +48,9 @@ def train(recipe: Recipe, out: Path | None = None) -> tuple[Run, dict[str, Evalu
         check_free(out)
     _tell_unused(recipe.train)
     _leaves_a_score(recipe)
-    with machine.loading(*_NEEDED):
-        dataset, parts, resolved = read_and_split(recipe)
+    dataset, parts, resolved = read_and_split(recipe)
     reading = time.monotonic() - began
+    machine.load(*_NEEDED)
     from bowerbird.training import fit, processes
 
     run = fit(None, dataset, parts, out=out, recipe=resolved)
@@ -104,8 +104,8 @@ def find_rate(recipe: Recipe, figure: Path) -> RateCurve:
         ConfigError: the recipe names no data.
         BowerbirdError: anything that a person can mend; see `errors`.
     """
-    with machine.loading(*_NEEDED):
-        dataset, parts, resolved = read_and_split(recipe)
+    dataset, parts, resolved = read_and_split(recipe)
+    machine.load(*_NEEDED)
     from bowerbird import plots
     from bowerbird.models.networks import from_config
     from bowerbird.plots.rates import rate_curve
