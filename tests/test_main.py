@@ -75,3 +75,13 @@ start()
     done = ended(code.format("later"), module="no_such_module")
     assert done.returncode == 7, done.stderr
     assert sorted(done.stdout.split()) == ["handled", "said", "waited"]
+
+
+@pytest.mark.parametrize("closed", [1, 2])
+def test_nobody_needs_to_listen(closed: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", f"import os, sys\nos.close({closed})\n"
+         "os.execv(sys.executable, [sys.executable, '-m', 'bowerbird', '--version'])"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

@@ -30,23 +30,27 @@ def start() -> None:
     if before is signal.default_int_handler:
         signal.signal(signal.SIGINT, before)
     try:
-        main()
+        try:
+            main()
+        except SystemExit as end:
+            if isinstance(end.code, int) and _is_done():
+                os._exit(end.code)
+            raise
     except KeyboardInterrupt:  # between two moments that `main` answers for
         _stop()
-    except SystemExit as end:
-        if isinstance(end.code, int) and _is_done():
-            os._exit(end.code)
-        raise
 
 
 def _is_done() -> bool:
-    """Whether nothing is left to do at the end of the process: threads, handlers, words."""
+    """Whether nothing is left to do at the end: for threads, handlers, words, or a profiler."""
     if any(not t.daemon for t in threading.enumerate() if t is not threading.main_thread()):
+        return False
+    if sys.flags.interactive or sys.getprofile() is not None or sys.gettrace() is not None:
         return False
     atexit._run_exitfuncs()
     try:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for words in (sys.stdout, sys.stderr):
+            if words is not None:  # it was closed before we began
+                words.flush()
     except (OSError, ValueError):  # whoever read our output has gone
         return False
     return True

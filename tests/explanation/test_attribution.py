@@ -153,6 +153,28 @@ def test_nothing_is_left_behind_after_a_failure(fails_in: str) -> None:
     handle.remove()
 
 
+class Gated(nn.Module):
+    """A layer with a gate that is computed where nothing is recorded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.gate, self.fc = nn.Conv2d(3, 8, 3), _Gate(), nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x)
+        return self.fc((x * self.gate(x)).mean((2, 3)))
+
+
+class _Gate(nn.Module):
+    @torch.no_grad()
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x > 0).float()
+
+
+def test_a_layer_without_gradients_is_not_the_one_to_look_at() -> None:
+    assert find_place(Gated().eval(), images_of(1, 16)).name == "conv"
+
+
 def test_an_attribution_inside_no_grad_or_inference_mode_works() -> None:
     module, images = small(), images_of(1, 64)
     expected = attribute(module, images).maps

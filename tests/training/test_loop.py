@@ -106,6 +106,13 @@ def test_it_stops_early(tmp_path: Path) -> None:
     assert facts["best"]["epoch"] == 3
 
 
+def test_it_goes_on_while_it_comes_back_to_where_it_began(tmp_path: Path) -> None:
+    phase, seen = make(tmp_path, epochs=20, patience=2), []
+    rising = [(0.9, 0.2), *[(0.3 + 0.05 * n, 1.0) for n in range(10)], *[(0.5, 1.0)] * 9]
+    scripted(phase, rising, seen)
+    assert [row["epoch"] for row in run(phase)["rows"]] == list(range(1, 13))
+
+
 def test_without_validation_the_last_layers_stay(tmp_path: Path) -> None:
     phase = make(tmp_path, epochs=3, validated=False, patience=1)
     start = values(phase.piece.judge)

@@ -189,7 +189,7 @@ def test_only_the_last_step_stops_early(tmp_path: Path) -> None:
     phase, seen = climb(tmp_path, epochs=20, patience=3), list[Values]()
     scripted(phase, [(0.9, 0.1), *[(0.5, 1.0)] * 20], seen)
     facts = run(phase)
-    assert len(facts["rows"]) == 7  # four epochs before the last step, and three in it
+    assert len(facts["rows"]) == 8  # four before the last step, its first, and three no better
     assert same(values(phase.whole), seen[0])
 
 

@@ -28,6 +28,7 @@ from bowerbird.explanation import captum_methods
 from bowerbird.explanation.capture import evaluating, in_float32, leaf_at, scores_of
 from bowerbird.explanation.maps import FORMULAS, Formula
 from bowerbird.explanation.places import Place, find_place
+from bowerbird.explanation.quick import quickened
 from bowerbird.explanation.results import Attribution, joined
 from bowerbird.explanation.rise import rise
 from bowerbird.models.networks import Network
@@ -37,7 +38,7 @@ __all__ = ["METHODS", "Attributor", "attribute", "class_index"]
 METHODS = (*FORMULAS, "rise", "integrated-gradients", "occlusion")
 """Ways to explain, the default first."""
 
-_BATCH, _DEVICE_BATCH = 8, 32
+_BATCH, _DEVICE_BATCH, _EXAMPLE = 8, 32, 2
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 _OPTIONS = {
@@ -220,15 +221,17 @@ class Attributor:
         """Many passes of changed inputs; nothing is known of what is inside."""
         scores = scores_of(self.module, inputs)
         chosen, set_against = self._classes(scores, targets, rivals)
+        gradient = self.method == "integrated-gradients"
+        module = self.module if gradient else quickened(self.module, inputs[:_EXAMPLE])
 
         def score(copies: torch.Tensor) -> torch.Tensor:
             """Of copies of all inputs in order, or of one input after the other."""
             times = len(copies) // len(inputs)
             again = chosen.repeat(times), set_against.repeat(times)
-            return _score(scores_of(self.module, copies), *again)
+            return _score(scores_of(module, copies), *again)
 
         def answer(n: int, copies: torch.Tensor) -> torch.Tensor:
-            shares = torch.softmax(scores_of(self.module, copies).float(), 1)
+            shares = torch.softmax(scores_of(module, copies).float(), 1)
             return _score(shares, chosen[n].expand(len(copies)), set_against[n].expand(len(copies)))
 
         if self.method == "rise":

@@ -38,6 +38,7 @@ from bowerbird.explanation.perturbation import (
     random_map,
     road_of,
 )
+from bowerbird.explanation.quick import quickened
 from bowerbird.explanation.results import Attribution, enlarged
 from bowerbird.models.networks import Network
 
@@ -45,7 +46,7 @@ __all__ = ["CENTRE", "RANDOM", "Faithfulness", "Score", "check", "randomised", "
 
 CENTRE, RANDOM = "middle of the picture", "random places"
 _OVER_CENTRE, _OVER_RANDOM, _MOST_ALIKE = 0.05, 0.10, 0.3
-_FEW = 8
+_FEW, _EXAMPLE = 8, 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -290,6 +291,7 @@ def _scored(
     random = np.random.default_rng(seed)
     rows: dict[str, list[tuple[Any, ...]]] = {found.method: [], CENTRE: [], RANDOM: []}
     middle = centre_map(found.size)
+    module = quickened(module, images[:_EXAMPLE].to(_device(module), torch.float32))
     with evaluating(module), progress.task("Checking the maps", len(found)) as task:
         for i, image in enumerate(images):
             answer = _answer(module, int(found.targets[i]))
@@ -306,7 +308,7 @@ def _scored(
 
 
 def _answer(module: nn.Module, target: int) -> Answer:
-    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    device = _device(module)
 
     def answer(copies: torch.Tensor) -> NDArray[np.float64]:
         parts = torch.split(copies.to(device, torch.float32), 16)
@@ -319,8 +321,7 @@ def _answer(module: nn.Module, target: int) -> Answer:
 def _against_random_weights(
     module: nn.Module, images: torch.Tensor, found: Attribution, seed: int
 ) -> NDArray[np.float64]:
-    device = next((p.device for p in module.parameters()), torch.device("cpu"))
-    blank = randomised(module, images[:16].to(device, torch.float32), seed)
+    blank = randomised(module, images[:16].to(_device(module), torch.float32), seed)
     layer = found.layer if found.method in FORMULAS else None
     attributor = Attributor(blank, method=found.method, layer=layer, classes=found.classes)
     targets = [int(t) for t in found.targets]
@@ -332,6 +333,10 @@ def _against_random_weights(
             for i in range(len(found))
         ]
     )
+
+
+def _device(module: nn.Module) -> torch.device:
+    return next((p.device for p in module.parameters()), torch.device("cpu"))
 
 
 def _area(curve: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -11,8 +11,8 @@ Decisions:
   layers that do nothing, and adaptive pooling.
 - A layer that runs several times in a pass is looked at in its last run with height and width.
 
-A forward pass of two copies of one image, and as much of a backward pass, finds it. There is
-no table of names.
+Two forward passes of two copies of one image and a backward pass of the head find it, or one
+more of the whole network where the last layer isn't reached. There is no table of names.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def find_place(module: nn.Module, image: torch.Tensor, layer: str | None = None)
     parts = dict(module.named_modules(remove_duplicate=False))
     if layer is not None and (layer not in parts or not layer):
         raise ModelError(_unknown(layer, parts))
-    seen, _ = _seen(module, image, with_gradients=False)
+    seen, _ = _seen(module, image, recorded=layer is None)
     if layer is not None:
         return _named(layer, parts[layer], seen)
     usual = _usual(module, seen)
@@ -99,7 +99,7 @@ def find_place(module: nn.Module, image: torch.Tensor, layer: str | None = None)
         )
     if _is_reached(module, image, usual[-1]):
         return usual[-1].place
-    seen, scores = _seen(module, image, with_gradients=True)
+    seen, scores = _seen(module, image, recorded=True, copied=True)
     with evaluating(module), torch.enable_grad():
         return _best(_usual(module, seen), scores).place
 
@@ -113,12 +113,17 @@ def _usual(module: nn.Module, seen: Sequence[_Seen]) -> list[_Seen]:
 def _is_reached(module: nn.Module, image: torch.Tensor, seen: _Seen) -> bool:
     """Whether a gradient reaches a layer, at the price of what follows it alone."""
     place = seen.place
-    with evaluating(module), leaf_at(seen.part, place.call, place.position) as leaf:
-        scores = scores_of(module, torch.cat([image, image]).detach())
-        if leaf.value is None:
-            return False
-        with torch.enable_grad():
-            return bool(_reached([dataclasses.replace(seen, value=leaf.value)], scores))
+    if not seen.value.requires_grad:  # a constant, or computed where nothing is recorded
+        return False
+    try:
+        with evaluating(module), leaf_at(seen.part, place.call, place.position) as leaf:
+            scores = scores_of(module, torch.cat([image, image]).detach())
+            if leaf.value is None:
+                return False
+            with torch.enable_grad():
+                return bool(_reached([dataclasses.replace(seen, value=leaf.value)], scores))
+    except RuntimeError:  # what follows writes into what came before the layer
+        return False
 
 
 def _best(seen: Sequence[_Seen], scores: torch.Tensor) -> _Seen:
@@ -142,12 +147,16 @@ def _reached(seen: Sequence[_Seen], scores: torch.Tensor) -> list[_Seen]:
 
 
 def _seen(
-    module: nn.Module, image: torch.Tensor, *, with_gradients: bool
+    module: nn.Module, image: torch.Tensor, *, recorded: bool, copied: bool = False
 ) -> tuple[list[_Seen], torch.Tensor]:
-    """Layers with height and width that run before the classifier, by their ends; the scores."""
-    watch = _Watch(module, (int(image.shape[2]), int(image.shape[3])), with_gradients)
-    with evaluating(module), watch, torch.set_grad_enabled(with_gradients):
-        pair = torch.cat([image, image]).detach().requires_grad_(with_gradients)
+    """Layers with height and width that run before the classifier, by their ends; the scores.
+
+    Gradients can only be asked for where values are copied, too: what follows may write into
+    its input.
+    """
+    watch = _Watch(module, (int(image.shape[2]), int(image.shape[3])), copied)
+    with evaluating(module), watch, torch.set_grad_enabled(recorded):
+        pair = torch.cat([image, image]).detach().requires_grad_(recorded)
         scores = scores_of(module, pair)
     return watch.seen, scores
 
@@ -155,8 +164,8 @@ def _seen(
 class _Watch:
     """Hooks on every layer that note values with height and width; removed at the end."""
 
-    def __init__(self, module: nn.Module, size: tuple[int, int], keep_graph: bool) -> None:
-        self.module, self.size, self.keep_graph = module, size, keep_graph
+    def __init__(self, module: nn.Module, size: tuple[int, int], copied: bool) -> None:
+        self.module, self.size, self.copied = module, size, copied
         self.seen: list[_Seen] = []
         prefix = getattr(module, "num_prefix_tokens", None)
         self._prefix = prefix if isinstance(prefix, int) else None
@@ -194,8 +203,7 @@ class _Watch:
             position, layout = found
             value = tensors_in(output)[position]
             self.seen.append(_Seen(Place(path, layout, call, position), part, value))
-            # what follows may write into its input: the value that is kept must not change
-            return with_tensor(output, position, torch.clone) if self.keep_graph else None
+            return with_tensor(output, position, torch.clone) if self.copied else None
 
         return hook
 

@@ -38,13 +38,15 @@ from bowerbird.features.cache import FeatureCache, FeatureKey, Store
 from bowerbird.features.pool import Image, Job, Pool
 from bowerbird.machine import cores
 from bowerbird.models.cuts import INPUT, Traced, fold_batch_norm, trace
+from bowerbird.models.folding import with_channels_last
 from bowerbird.models.fusing import fuse
 from bowerbird.models.networks import Network
 from bowerbird.models.weights import fingerprint
 
 __all__ = ["Extractor", "Features", "Image", "chosen_device", "extract", "to_network"]
 
-_CPU_BATCH, _DEVICE_BATCH, _SOME = 8, 64, 2
+_CPU_BATCH, _DEVICE_BATCH = 8, 64
+_SOME = 5  # images that tell a shape: a number that axes seldom have for another reason
 PLAIN = View()
 
 
@@ -114,7 +116,7 @@ class Extractor:
         prefix = traced.prefix(self.cut)
         self.fingerprint = fingerprint(prefix)
         self.batch = _CPU_BATCH if self.device.type == "cpu" else _DEVICE_BATCH
-        folded = _with_channels_last(fold_batch_norm(prefix))
+        folded = with_channels_last(fold_batch_norm(prefix))
         try:
             self.precision = self._precision(folded, precision)
             self._folded = folded.to(self.device, _DTYPES[self.precision])
@@ -131,6 +133,10 @@ class Extractor:
         """What runs; made when it is needed, which it isn't where all is in the cache."""
         on_cpu = self.device.type == "cpu"
         return fuse(self._folded, self._example()) if on_cpu else self._folded
+
+    def prepare(self) -> None:
+        """Make what runs, before several threads want to."""
+        _ = self.prefix
 
     def key(self, view: View) -> FeatureKey:
         """What the activations of one view are kept under."""
@@ -162,7 +168,9 @@ class Extractor:
         return wide.to(_DTYPES[self.precision])
 
     def _output_shape(self) -> tuple[int, ...]:
-        some = self._example()[:_SOME]
+        some = self._example()
+        if self.device.type == "cpu":  # elsewhere the whole batch must fit the memory
+            some = some[:_SOME]
         with torch.inference_mode():
             value = self._folded(some)
         if not torch.is_tensor(value) or len(value) != len(some):
@@ -232,24 +240,13 @@ def extract(
     cache.make_room(wanted)
     bad: dict[str, str] = {}
     if jobs:
-        extractor.prefix  # noqa: B018 - made once, not by each of the threads
+        extractor.prepare()
         with progress.task("Computing features", todo) as task:
             pool = Pool(extractor, views, stores, jobs)
             bad = pool.run(min(workers or cores(), len(jobs)), task)
     good = tuple(i.content_hash for i in images if i.content_hash not in bad)
     problems = [Problem(str(i.path), bad[i.content_hash]) for i in images if i.content_hash in bad]
     return [Features(store, good, extractor.shape) for store in stores], problems
-
-
-def _with_channels_last(module: nn.Module) -> nn.Module:
-    """Weights of convolutions with channels last; `Module.to` fails at buffers of five axes.
-
-    Such are the attention masks of Swin.
-    """
-    for weight in module.parameters():
-        if weight.dim() == 4:
-            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
-    return module
 
 
 def to_network(

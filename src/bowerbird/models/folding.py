@@ -6,10 +6,11 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-__all__ = ["fold_batch_norm", "is_hooked", "is_plain"]
+__all__ = ["fold_batch_norm", "is_hooked", "is_plain", "with_channels_last"]
 
 
 def fold_batch_norm(prefix: nn.Module) -> nn.Module:
@@ -31,6 +32,17 @@ def fold_batch_norm(prefix: nn.Module) -> nn.Module:
         activation = getattr(norm, "act", None)
         folded.set_submodule(str(norm_node.target), activation or nn.Identity())
     return folded
+
+
+def with_channels_last(module: nn.Module) -> nn.Module:
+    """Weights of convolutions with channels last; `Module.to` fails at buffers of five axes.
+
+    Such are the attention masks of Swin.
+    """
+    for weight in module.parameters():
+        if weight.dim() == 4:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+    return module
 
 
 def _foldable(graph: fx.GraphModule) -> Iterator[tuple[fx.Node, fx.Node]]:

@@ -149,7 +149,7 @@ class _Training:
         dataset, split = run.manifest()
         self.train, self.val = part_of(dataset, split, "train"), part_of(dataset, split, "val")
         self.network = network or self._initial()
-        self.traced = trace(self.network.module)  # of the network as it begins
+        self.traced: Traced | None = trace(self.network.module)  # as it begins
         self.probed = settings.starts_from_probe(self.network, self.config, self.traced)
         self.precision = run.environment().get("forward_precision", self.config.precision)
         self.cache = FeatureCache()
@@ -283,7 +283,9 @@ class _Training:
         self.precision = processes.from_main(lambda: made.precision if made else "")
         if processes.is_main():
             self.run.note_environment({"forward_precision": self.precision})
-        return made or self._extractor(self.traced)
+        made = made or self._extractor(self.traced)
+        self.traced = None
+        return made
 
     def _choose(self, probed: Solution | None, tuned: tuple[float, float] | None) -> str:
         """Keep what is better on validation; the network then holds it."""

@@ -10,6 +10,8 @@ Decisions:
   Where it trains (random weights, or asked for), a last batch of one image is left out.
 - The best epoch is chosen on validation accuracy, then loss. The state before the phase
   is a candidate too, so a phase can't make things worse on validation.
+- It ends early when the last step no longer improves on itself: scores fall when a step begins,
+  and rise again, whether or not they have come back to the best one yet.
 - A loss that is not finite stops the phase; the best layers so far are kept.
 - Where memory runs out, batches are halved once and their number doubled: the same step.
 - Dropout draws from torch's global generator; each step seeds it and puts it back.
@@ -157,7 +159,6 @@ class Phase:
             "batch": self.batch,
             "sums": [0.0, 0, 0],
             "seconds": 0.0,
-            "wait": 0,
             "losses": [],
             "soup": [],
             "finished": False,
@@ -330,13 +331,10 @@ class Phase:
                 "epoch": row["epoch"],
                 "within": facts["epoch"],
             }
-            facts["wait"] = 0
             self.keeper.keep_best()
-        else:
-            facts["wait"] += 1
-            last_step = self._number == len(self.plan.steps) - 1
-            waited = min(facts["wait"], facts["epoch"] - self.step.epoch)  # in this step
-            facts["finished"] = last_step and waited >= self.config.patience
+        elif self.truth.val is not None and self._number == len(self.plan.steps) - 1:
+            mine = facts["rows"][self.step.epoch - facts["epoch"] :]  # those of this step
+            facts["finished"] = schedule.waited(mine) >= self.config.patience
 
     def _row(self, facts: dict[str, Any]) -> dict[str, Any]:
         total, right, count = facts["sums"]

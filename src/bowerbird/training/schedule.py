@@ -9,11 +9,12 @@ differs from the paper in that the momentum stays.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from bowerbird.config import TrainConfig
 
-__all__ = ["plateau_share", "share_of_peak"]
+__all__ = ["plateau_share", "share_of_peak", "waited"]
 
 _RISE, _FIRST, _LAST = 0.3, 1 / 25, 1 / 25e4  # of one-cycle: torch's and fastai's figures
 _PLATEAU_WAIT = 2
@@ -66,6 +67,25 @@ def plateau_share(losses: Sequence[float], wait: int, rate: float) -> float:
         if waited == wait:
             share, waited = share * rate, 0
     return share
+
+
+def waited(rows: Sequence[Mapping[str, Any]]) -> int:
+    """Epochs since validation was last better than in all epochs before, since the rate's peak.
+
+    Args:
+        rows: of a step's epochs, with `learning_rate`, `val_accuracy` and `val_loss`.
+
+    >>> rates, scores = (0.5, 1.0, 0.9, 0.7, 0.5), (0.72, 0.55, 0.63, 0.69, 0.65)
+    >>> waited([{"learning_rate": r, "val_accuracy": s, "val_loss": 1 - s}
+    ...         for r, s in zip(rates, scores)])
+    1
+    """
+    rates = [row["learning_rate"] for row in rows]
+    best, found = (-math.inf, -math.inf), 0
+    for row in rows[rates.index(max(rates)) :]:
+        score = (row["val_accuracy"], -row["val_loss"])
+        best, found = (score, 0) if score > best else (best, found + 1)
+    return found
 
 
 def _one_cycle(step: int, steps: int) -> float:

@@ -102,6 +102,7 @@ class Tuner:
     def from_images(self, cut: str, images: Sequence[Image], level: str) -> Iterator[ImageBatches]:
         """Batches decoded anew, through the part frozen before `cut`."""
         prefix = self._frozen(cut)
+        prefix.prepare()
         paths = [image.path for image in images]
         with ThreadPoolExecutor(self.workers) as pool:
             yield ImageBatches(paths, prefix, level=level, seed=self.config.seed, pool=pool)
