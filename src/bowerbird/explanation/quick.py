@@ -6,7 +6,8 @@ them while they write, and channels come last (`models.folding`, `models.fusing`
 
 Decisions:
 - The answers to an example are compared with the network's own: equal up to rounding, or the
-  network is asked itself. So it is where it can't be traced, or isn't on the CPU.
+  network is asked itself. So it is where it can't be traced, isn't on the CPU, or has no
+  batch-norm: the copy of a transformer would gain nothing (`LOG.md`).
 - The copy has the weights of its moment: it is made for one piece of work, and not kept.
 """
 
@@ -34,7 +35,8 @@ def quickened(module: nn.Module, example: torch.Tensor) -> nn.Module:
         module: in float32.
         example: inputs [B, C, H, W] of the kind to come.
     """
-    if example.device.type != "cpu":
+    folds = any(isinstance(part, nn.BatchNorm2d) for part in module.modules())
+    if example.device.type != "cpu" or not folds:
         return module
     with evaluating(module):
         pair = torch.cat([example, example.flip(3)])  # of one image the strides say little
