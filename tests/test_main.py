@@ -58,14 +58,15 @@ def test_later_the_command_line_has_words_for_it(number: int) -> None:
 
 def test_what_is_left_to_do_at_the_end_is_done() -> None:
     code = """
-import atexit, threading, time
+import atexit, threading
 from bowerbird import cli
 def main():
     atexit.register(lambda: print("handled"))
     print("said", end=" ")
     sys.exit(7)
 def later():
-    threading.Thread(target=lambda: (time.sleep(0.2), print("waited"))).start()
+    main_thread = threading.main_thread()
+    threading.Thread(target=lambda: (main_thread.join(), print("waited"))).start()
     main()
 cli.main = {0}
 start()
