@@ -98,7 +98,7 @@ def main() -> None:
     dataset, split, resolved = read_and_split(Recipe(data=asked.data))
     source = Source(from_config(NetworkConfig(), None, 0), dataset, split)
     read_table(source)
-    read_stages(source)  # both are in the cache from here on
+    list(read_stages(source))  # both are in the cache from here on
     with tempfile.TemporaryDirectory() as folder:
         everything = timed(
             lambda: probe(asked.data, top_k=[*NUMBERS, "all"], seeds=3, out=Path(folder))

@@ -39,10 +39,12 @@ def made(images: int, features: int) -> np.ndarray[tuple[int, int], np.dtype[np.
 
 def one(images: int, features: int, seeds: int) -> None:
     """Probe that many, and print a row of the table."""
+    from bowerbird import machine
     from bowerbird.probing.examine import probe_table
     from bowerbird.probing.table import FeatureTable
 
     parts = np.array(["train"] * 8 + ["val", "test"])[np.arange(images) // CLASSES % 10]
+    machine.keep_freed_memory()  # as the command line does
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     table = FeatureTable(
         values=made(images, features),
@@ -58,7 +60,8 @@ def one(images: int, features: int, seeds: int) -> None:
         twin=np.arange(images),
     )
     began = time.perf_counter()
-    found = probe_table(table, seeds=seeds, top_k=TOP)
+    with machine.giving_back_memory():
+        found = probe_table(table, seeds=seeds, top_k=TOP)
     seconds = time.perf_counter() - began
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     right = found.scores[0].evaluations["test"].accuracy

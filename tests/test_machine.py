@@ -1,7 +1,8 @@
-"""Importing the fast way; each in a process of its own."""
+"""Importing the fast way, and memory; each in a process of its own."""
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import subprocess
 import sys
@@ -74,3 +75,31 @@ def test_ctrl_c_waits_for_modules_that_would_swallow_it(tmp_path: Path) -> None:
 def test_there_is_a_core_and_memory() -> None:
     assert machine.cores() >= 1
     assert machine.available_memory() > 0
+
+
+@pytest.mark.skipif(
+    not (sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim")),
+    reason="needs glibc",
+)
+def test_large_tables_go_back_to_the_system_when_asked() -> None:
+    code = (
+        "from pathlib import Path\n"
+        "from bowerbird import machine\n"
+        "def held():\n"
+        "    return int(Path('/proc/self/statm').read_text().split()[1]) * 4096 >> 20\n"
+        "def work():\n"
+        "    before = held()\n"
+        "    table = bytearray(200 << 20)\n"
+        "    table[::4096] = bytes(len(table[::4096])).replace(b'\\0', b'1')\n"
+        "    del table\n"
+        "    return held() - before\n"
+        "machine.keep_freed_memory()\n"
+        "kept = work()\n"
+        "with machine.giving_back_memory():\n"
+        "    given = work()\n"
+        "print(kept, given, work())\n"
+    )
+    kept, given, again = map(int, said(code).split())
+    assert kept > 150
+    assert given < 50
+    assert again > 150

@@ -3,7 +3,8 @@
 `keep_freed_memory` asks the C library not to hand every large buffer back to the
 system, only to be given it again page by page at the next layer: with glibc that took
 a fifth to a quarter off forward and backward passes of convolutions here (`LOG.md`).
-It concerns the whole process, so only the command line calls it.
+It concerns the whole process, so only the command line calls it; `giving_back_memory` takes it
+back for work on large tables, and `give_back_memory` is for the end of a part of it.
 
 `load` and `settle` spare large packages the search for garbage, as they come and at the end.
 """
@@ -25,6 +26,8 @@ from types import FrameType
 __all__ = [
     "available_memory",
     "cores",
+    "give_back_memory",
+    "giving_back_memory",
     "is_first_process",
     "keep_freed_memory",
     "load",
@@ -33,8 +36,8 @@ __all__ = [
 ]
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_BYTES = 1 << 30
-_alone = False
+_BYTES, _LARGE = 1 << 30, 32 << 20
+_alone = _keeps = False
 
 
 def cores() -> int:
@@ -65,12 +68,47 @@ def available_memory() -> int:
 
 def keep_freed_memory() -> None:
     """Let glibc reuse large buffers; elsewhere nothing happens."""
+    global _keeps  # noqa: PLW0603
+    _keeps = _set_threshold(_BYTES)
+
+
+@contextlib.contextmanager
+def giving_back_memory() -> Iterator[None]:
+    """Within the block, buffers over 32 MB go back to the system when they are freed.
+
+    For work on a few large tables: kept, each one's place is too small for the next.
+    """
+    if _keeps:
+        give_back_memory()
+        _set_threshold(_LARGE)
+    try:
+        yield
+    finally:
+        if _keeps:
+            _set_threshold(_BYTES)
+
+
+def give_back_memory() -> None:
+    """Hand what is free now back to the system, with glibc; elsewhere nothing happens.
+
+    It keeps the place of many small things, such as a forest, for the next ones.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        if sys.platform.startswith("linux"):
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def _set_threshold(size: int) -> bool:
+    """Whether buffers of up to so many bytes are kept when they are freed from now on."""
     if not sys.platform.startswith("linux"):
-        return
-    with contextlib.suppress(OSError, AttributeError):  # another C library, e.g. musl
+        return False
+    try:
         library = ctypes.CDLL("libc.so.6")
-        library.mallopt(_M_MMAP_THRESHOLD, _BYTES)
-        library.mallopt(_M_TRIM_THRESHOLD, _BYTES)
+        return bool(library.mallopt(_M_MMAP_THRESHOLD, size)) & bool(
+            library.mallopt(_M_TRIM_THRESHOLD, size)
+        )
+    except (OSError, AttributeError):  # another C library, e.g. musl
+        return False
 
 
 def load(*names: str) -> None:

@@ -49,7 +49,7 @@ def test_a_table_has_every_image_with_its_class_and_split(network: Network, data
 def test_a_spatial_layer_is_averaged(network: Network, data: Path) -> None:
     given = source(network, data)
     table = read_table(given, "layer2")
-    stages = read_stages(given)
+    stages = list(read_stages(given))
     (same,) = (stage for stage in stages if stage.layer == "layer2")
     assert np.allclose(table.values, same.values, atol=1e-5)
     last = read_table(given)

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 __all__ = ["FeatureClassifier", "one_thread"]
 
+_ROWS = 2048
+
 Values = NDArray[np.float32]
 
 
@@ -38,18 +40,24 @@ class FeatureClassifier:
         some = values if self.columns is None else values[:, self.columns]
         return some if self.mean is None or self.scale is None else (some - self.mean) / self.scale
 
-    def probabilities(self, values: Values) -> Values:
-        """[n, K]; 1 for the class that is said where the model gives no probabilities."""
-        inputs = self.inputs(values)
-        table = np.zeros((len(values), self.num_classes), np.float32)
-        if len(values) == 0:  # scikit-learn takes no empty table
-            return table
+    def probabilities(self, values: Values, rows: NDArray[np.int64] | None = None) -> Values:
+        """[n, K]; 1 for the class that is said where the model gives no probabilities.
+
+        Args:
+            values: features [N, D].
+            rows: which of them, in this order; by default all. Only some are copied at a time.
+        """
+        count = len(values) if rows is None else len(rows)
+        table = np.zeros((count, self.num_classes), np.float32)
         with one_thread():
-            if self.soft:
-                table[:, self.model.classes_] = self.model.predict_proba(inputs)
-            else:
-                said = np.asarray(self.model.predict(inputs), np.int64)
-                table[np.arange(len(values)), said] = 1
+            for start in range(0, count, _ROWS):  # none for an empty table: scikit-learn takes none
+                some = slice(start, start + _ROWS)
+                inputs = self.inputs(values[some] if rows is None else values[rows[some]])
+                if self.soft:
+                    table[some, self.model.classes_] = self.model.predict_proba(inputs)
+                else:
+                    said = np.asarray(self.model.predict(inputs), np.int64)
+                    table[np.arange(start, start + len(said)), said] = 1
         return table
 
     @property

@@ -194,7 +194,7 @@ def measure(fitted: Fitted, table: FeatureTable) -> EstimatorScore:
     for part in table.splits:
         rows = table.rows(part)
         began = time.perf_counter()
-        probabilities = fitted.probabilities(table.values[rows])
+        probabilities = fitted.probabilities(table.values, rows)
         seconds[part] = time.perf_counter() - began
         paths = tuple(table.paths[row] for row in rows)
         said = Predictions(
@@ -220,7 +220,7 @@ def _chosen(empty: Fitted, values: Values, table: FeatureTable, seed: int) -> Fi
     path: list[tuple[Fitted, float, float]] = []
     for strength in kind.strengths:
         found = _fitted(empty, values, targets, strength, seed)
-        path.append((found, *_loss(found, table.values[val], table.targets[val])))
+        path.append((found, *_loss(found, table, val)))
         losses = [loss for _, loss, _ in path]
         if len(losses) - 1 - int(np.argmin(losses)) >= 2:
             break
@@ -229,12 +229,12 @@ def _chosen(empty: Fitted, values: Values, table: FeatureTable, seed: int) -> Fi
     return next(found for found, loss, _ in path if loss <= bound)
 
 
-def _loss(fitted: Fitted, values: Values, targets: Rows) -> tuple[float, float]:
+def _loss(fitted: Fitted, table: FeatureTable, rows: Rows) -> tuple[float, float]:
     """Log loss and its standard error; without probabilities the share of errors, and 0."""
-    table = fitted.probabilities(values)
+    said, targets = fitted.probabilities(table.values, rows), table.targets[rows]
     if not fitted.soft:
-        return float((table.argmax(axis=1) != targets).mean()), 0.0
-    given = table[np.arange(len(targets)), targets].astype(np.float64)
+        return float((said.argmax(axis=1) != targets).mean()), 0.0
+    given = said[np.arange(len(targets)), targets].astype(np.float64)
     losses = -np.log(np.clip(given, np.finfo(np.float32).eps, 1.0))
     return float(losses.mean()), float(losses.std() / max(1, len(losses)) ** 0.5)
 

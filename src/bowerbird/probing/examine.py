@@ -14,13 +14,13 @@ Decisions:
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from bowerbird import progress
+from bowerbird import machine, progress
 from bowerbird.errors import ConfigError
 from bowerbird.probing import ranking as rank
 from bowerbird.probing.contributions import Contribute
@@ -56,7 +56,7 @@ def probe_table(
     estimators: Sequence[str] = (),
     top_k: Sequence[int | str] = (),
     seeds: int = 3,
-    stages: Sequence[FeatureTable] = (),
+    stages: Iterable[FeatureTable] = (),
     contribute: Contribute | None = None,
     map: str = "pca",
     notes: Sequence[str] = (),
@@ -70,7 +70,7 @@ def probe_table(
         estimators: names, or import paths; by default random forest and logistic regression.
         top_k: numbers of features for the sweep, and ``"all"``; by default log-spaced.
         seeds: how many forests rank the features.
-        stages: tables of the network's stages, to be compared.
+        stages: tables of the network's stages, to be compared, one at a time.
         contribute: tells activation × gradient, to order top images by; by default they are by
             activation.
         map: how images are put on a plane: ``"pca"``, ``"tsne"`` or ``"umap"``.
@@ -85,12 +85,14 @@ def probe_table(
     numbers, left_out = numbers_of_features(top_k, table.values.shape[1])
     clock = _Clock()
     with clock("estimators"):
-        forests, first = _forests(table, seeds)
-        full = {"random_forest": first}
+        forests, forest = _forests(table, seeds)
+        full = {"random_forest": forest}
         for kind in [*kinds, ESTIMATORS["logistic_regression"]]:
             if kind.name not in full:
                 full[kind.name] = fit(kind, table, None, FIRST_SEED)
         scores = tuple(measure(full[kind.name], table) for kind in kinds)
+        kept = {name: full[name] for name in keep}
+        del full["random_forest"], forest  # its facts are enough
     with clock("rankings"):
         rankings = _rankings(table, list(forests.values()), list(full.values()))
         agreement = rank.agreement(rankings)
@@ -103,12 +105,12 @@ def probe_table(
     with clock("map"):
         plane = project(table, map)
     with clock("stages"):
-        compared = tuple(_stage(found) for found in stages)
+        compared = _stages(stages)
     said = [*table.notes, *left_out, *notes, *_left_out(scores, full, kinds)]
     said += [*_without_features(table, tops), *_on_order(tops, table), *plane.notes]
     return Probe(
         table, scores, rankings, agreement, stable, swept, meaning, tops, plane, compared,
-        tuple(said), dict(settings or {}), clock.seconds, {name: full[name] for name in keep},
+        tuple(said), dict(settings or {}), clock.seconds, kept,
     )  # fmt: skip
 
 
@@ -136,7 +138,7 @@ def check_asked(
 
 
 class _Clock:
-    """Seconds per part of the work."""
+    """Seconds per part of the work. What a part has freed goes back to the system."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -146,6 +148,7 @@ class _Clock:
         progress.say(f"Probing: {part}")
         began = time.monotonic()
         yield
+        machine.give_back_memory()
         self.seconds[part] = time.monotonic() - began
 
 
@@ -209,6 +212,10 @@ def _on_order(tops: Sequence[TopImages], table: FeatureTable) -> Iterator[str]:
         )
 
 
+def _stages(tables: Iterable[FeatureTable]) -> tuple[StageScore, ...]:
+    return tuple(map(_stage, tables))  # a loop would keep one table until the next is read
+
+
 def _stage(table: FeatureTable) -> StageScore:
     found = measure(fit(ESTIMATORS["logistic_regression"], table), table)
     accuracy = {on: e.accuracy for on, e in found.evaluations.items()}
@@ -231,8 +238,7 @@ def _left_out(
         for words in (*score.left_out, *score.notes):
             yield f"{score.name}: {words}."
     for kind in kinds:
-        fitted = full[kind.name]
-        if kind.name != "random_forest" and fitted.coefficients is None:
+        if kind.name != "random_forest" and full[kind.name].coefficients is None:
             yield f"{kind.name}: has no coefficients, so no ranking of its own."
     if not len(scores) or "val" not in scores[0].evaluations:
         yield (

@@ -62,7 +62,7 @@ def facts_of(forest: Fitted, table: FeatureTable, seed: int = 0) -> ForestFacts:
     accuracy = {}
     for part in table.splits:
         rows = table.rows(part)
-        said = forest.probabilities(table.values[rows]).argmax(axis=1)
+        said = forest.probabilities(table.values, rows).argmax(axis=1)
         accuracy[part] = float((said == table.targets[rows]).mean())
     importance = _gini(forest, len(table.classes))
     losses = _shuffled(forest, table, shuffled_rows(table), seed)

@@ -258,9 +258,8 @@ def _by_chance(hits: Rows, of: Rows, members: Rows, n: int) -> Array:
 
 
 def _clarity(values: Values, tops: Rows, of: Rows) -> Array:
-    centred = values - values.mean(axis=0)
-    size = np.linalg.norm(centred, axis=1, keepdims=True)
-    unit = centred / np.maximum(size, 1e-12)
+    unit = values - values.mean(axis=0)
+    unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
     result = np.zeros(tops.shape[1])
     for column, count in enumerate(of):
         if count > 1:
@@ -314,7 +313,7 @@ def _effect(table: FeatureTable, linear: Fitted | None, classes: Rows) -> Array:
     if linear is None or weights is None or len(rows) == 0:
         return found
     inputs = linear.inputs(table.values[rows])
-    before = linear.probabilities(table.values[rows])
+    before = linear.probabilities(table.values, rows)
     logs = np.log(np.maximum(before.astype(np.float64), 1e-300))
     binary = len(linear.model.classes_) == 2
     weights = weights / 2 if binary else weights  # [-w, w] stands for a difference of 2 w

@@ -31,6 +31,7 @@ MAPS = ("pca", "tsne", "umap")
 
 _MOST = {"tsne": 3000, "umap": 20_000}
 _COMPONENTS, _PERPLEXITY, _NEIGHBOURS, _FEWEST = 50, 30.0, 15, 6
+_ROWS = 2048
 _NAMES = {"pca": "principal components", "tsne": "t-SNE", "umap": "UMAP"}
 
 Values = NDArray[np.float32]
@@ -113,11 +114,12 @@ def _components(table: FeatureTable, rows: Rows, wanted: int) -> tuple[Values, t
     """
     from scipy.linalg import eigh
 
-    chosen = table.rows("train")
-    train = table.values[chosen]
-    mean = train.mean(axis=0)
-    train -= mean
-    covariance = train.T @ train / max(1, len(chosen))
+    mean = table.mean("train").astype(np.float32)
+    covariance = np.zeros((len(mean), len(mean)), np.float32)
+    for some in table.chunks("train"):
+        centred = table.values[some] - mean
+        covariance += centred.T @ centred
+    covariance /= max(1, len(table.rows("train")))
     scale = np.sqrt(np.maximum(np.diag(covariance), 1e-24))
     covariance /= scale[:, None] * scale
     width = len(covariance)
@@ -127,7 +129,10 @@ def _components(table: FeatureTable, rows: Rows, wanted: int) -> tuple[Values, t
     largest = np.abs(axes).argmax(axis=0)
     axes = axes * np.sign(axes[largest, np.arange(count)])
     places = np.zeros((len(rows), wanted), np.float32)
-    places[:, :count] = (table.values[rows] - mean) @ (axes / scale[:, None])
+    axes = axes / scale[:, None]
+    for start in range(0, len(rows), _ROWS):
+        part = slice(start, start + _ROWS)
+        places[part, :count] = (table.values[rows[part]] - mean) @ axes
     total = max(float(np.trace(covariance)), 1e-12)
     return places, (*(float(value) / total for value in found), *[0.0] * (wanted - count))
 

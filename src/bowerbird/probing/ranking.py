@@ -217,15 +217,14 @@ def _moments(table: FeatureTable) -> tuple[Array, Array, Array, float]:
     rows = table.rows("train")
     targets = table.targets[rows]
     counts = np.bincount(targets, minlength=len(table.classes)).astype(np.float64)
-    middle = table.values[rows].mean(axis=0, dtype=np.float64)
+    middle = table.mean("train")
     sums = np.zeros((len(counts), table.values.shape[1]))
     squares = np.zeros(table.values.shape[1])
-    for start in range(0, len(rows), 4096):
-        some = slice(start, start + 4096)
-        centred = table.values[rows[some]] - middle
+    for some in table.chunks("train"):
+        centred = table.values[some] - middle
         squares += (centred**2).sum(axis=0)
-        for index in np.unique(targets[some]):
-            sums[index] += centred[targets[some] == index].sum(axis=0)
+        for index in np.unique(table.targets[some]):
+            sums[index] += centred[table.targets[some] == index].sum(axis=0)
     return counts, sums / np.maximum(counts, 1)[:, None], squares, float(len(rows))
 
 

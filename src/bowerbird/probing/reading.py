@@ -3,13 +3,14 @@
 Decisions:
 - At the layer before the classifier the features are those that training has cached; any
   other layer's are averaged over the picture and cached as rows.
-- All stages come from a single pass, side by side.
+- All stages come from a single pass, side by side; their tables are read one after the other,
+  so that never two of them lie in memory.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,8 @@ from bowerbird.models.networks import Network
 from bowerbird.probing.table import FeatureTable, Rows, Values, usable_columns
 
 __all__ = ["Source", "read_stages", "read_table"]
+
+_CHUNK_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ def read_table(source: Source, layer: str | None = None) -> FeatureTable:
         source.network, traced, cut, precision=source.precision, device=source.device
     )
     found, samples, lost = source.extract(extractor)
-    table = _table(source, np.asarray(found.numpy(), np.float32), samples, cut, lost)
+    table = _table(source, _values(found), samples, cut, lost)
     table = dataclasses.replace(table, precision=extractor.precision)
     if len(np.unique(table.targets[table.rows("train")])) < 2:
         raise DataError(
@@ -107,10 +110,11 @@ def read_table(source: Source, layer: str | None = None) -> FeatureTable:
     return usable_columns(table)
 
 
-def read_stages(source: Source) -> list[FeatureTable]:
+def read_stages(source: Source) -> Iterator[FeatureTable]:
     """One table per stage, averaged over the picture, from a single pass through the network.
 
-    The last one is the stage that the classifier takes in.
+    The pass is done at once, a table is made when it is asked for. The last one is the stage
+    that the classifier takes in.
     """
     traced = trace(source.network.module)
     stages = traced.stages[:-1]
@@ -118,15 +122,25 @@ def read_stages(source: Source) -> list[FeatureTable]:
     means = averaging(traced, [stage.cut for stage in stages], size)
     name = "means of " + " ".join(stage.cut for stage in stages)
     found, samples, lost = source.extract(_extractor(source, name, means))
-    values = np.asarray(found.numpy(), np.float32)
     shapes = shapes_until(source.network, traced, stages[-1].cut)
     widths = [_channels(shapes[stage.cut], size) for stage in stages]
     ends = np.cumsum(widths).tolist()
-    tables = []
-    for stage, end, width in zip(stages, ends, widths, strict=True):
-        some = np.ascontiguousarray(values[:, end - width : end])
-        tables.append(usable_columns(_table(source, some, samples, stage.name, lost)))
-    return tables
+    return (
+        usable_columns(
+            _table(source, _values(found, slice(end - width, end)), samples, stage.name, lost)
+        )
+        for stage, end, width in zip(stages, ends, widths, strict=True)
+    )
+
+
+def _values(found: Features, columns: slice = slice(None)) -> Values:
+    """Some of the values of each image [N, D], read a few images at a time."""
+    width = len(range(*columns.indices(int(np.prod(found.shape)))))
+    values = np.empty((len(found), width), np.float32)
+    for start in range(0, len(found), _CHUNK_ROWS):
+        rows = slice(start, start + _CHUNK_ROWS)
+        values[rows] = found.numpy(rows).reshape(-1, int(np.prod(found.shape)))[:, columns]
+    return values
 
 
 def _extractor(source: Source, cut: str, traced: Traced) -> Extractor:
@@ -146,7 +160,6 @@ def _table(
     if lost:
         notes = (f"{len(lost)} images can't be read any more and are left out.",)
     ds, split = source.dataset, source.split
-    values = values.reshape(len(samples), -1)
     return FeatureTable(
         values=values,
         numbers=np.arange(values.shape[1]),

@@ -178,9 +178,9 @@ def sweep(
             order = forest.order
             for kind in kinds:
                 for number in numbers:
-                    if number < len(order):
-                        found = fit(kind, table, np.sort(order[:number]), seed)
-                        points.append(_point(found, table, number, seed))
+                    if number < len(order):  # not held by a name: never two forests at a time
+                        best = np.sort(order[:number])
+                        points.append(_point(fit(kind, table, best, seed), table, number, seed))
                     elif kind.name == "random_forest":
                         points.append(
                             SweepPoint(
@@ -190,6 +190,7 @@ def sweep(
                     else:
                         found = _on_all(kind, table, seed, place, full)
                         points.append(_point(found, table, number, seed))
+                        del found
                     task.advance()
     images = {part: len(table.rows(part)) for part in table.splits}
     return Sweep(tuple(points), images, table.values.shape[1], tuple(notes))
@@ -210,6 +211,6 @@ def _point(found: Fitted, table: FeatureTable, number: int, seed: int) -> SweepP
     accuracy = {}
     for part in table.splits:
         rows = table.rows(part)
-        said = found.probabilities(table.values[rows]).argmax(axis=1)
+        said = found.probabilities(table.values, rows).argmax(axis=1)
         accuracy[part] = float((said == table.targets[rows]).mean())
     return SweepPoint(found.kind.name, number, seed, accuracy, found.strength, found.seconds)

@@ -13,6 +13,7 @@ Where features come from is in `reading`.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from bowerbird.data.dataset import SPLITS
 from bowerbird.errors import DataError
 
 __all__ = ["FeatureTable", "usable_columns"]
+
+_CHUNK_ROWS = 1024
 
 Rows = NDArray[np.int64]
 Values = NDArray[np.float32]
@@ -82,6 +85,19 @@ class FeatureTable:
             rows = rows[np.sort(first)]
         return rows
 
+    def chunks(self, part: str) -> Iterator[Rows]:
+        """The rows of a split, ascending, some thousands at a time: what is read is copied."""
+        rows = self.rows(part)
+        for start in range(0, len(rows), _CHUNK_ROWS):
+            yield rows[start : start + _CHUNK_ROWS]
+
+    def mean(self, part: str) -> NDArray[np.float64]:
+        """[D] of a split."""
+        total = np.zeros(self.values.shape[1])
+        for rows in self.chunks(part):
+            total += self.values[rows].sum(axis=0, dtype=np.float64)
+        return total / max(1, int((self.parts == part).sum()))
+
     def path(self, row: int) -> Path:
         """Where an image lies."""
         return self.root / self.paths[row]
@@ -104,10 +120,14 @@ def usable_columns(table: FeatureTable) -> FeatureTable:
     Raises:
         DataError: none is left.
     """
-    finite = np.isfinite(table.values).all(axis=0)
-    train = table.values[table.rows("train")]
-    with np.errstate(invalid="ignore"):
-        varies = train.max(axis=0) > train.min(axis=0)
+    finite = np.ones(table.values.shape[1], bool)
+    for part in table.splits:
+        for rows in table.chunks(part):
+            finite &= np.isfinite(table.values[rows]).all(axis=0)
+    varies = np.zeros_like(finite)
+    train = table.rows("train")
+    for rows in table.chunks("train"):
+        varies |= (table.values[rows] != table.values[train[0]]).any(axis=0)
     good = finite & varies
     if not good.any():
         raise DataError(

@@ -84,7 +84,7 @@ def probe(
 
         check_place(out, found.dataset.root)
     table = read_table(found, layer)
-    stages = read_stages(found) if compare_stages else []
+    stages = read_stages(found) if compare_stages else ()
     if run is not None and "test" in table.splits:
         notes.append(look(run, found.split, asked=True).sentence)
     asked = {
@@ -92,11 +92,12 @@ def probe(
         "estimators": list(estimators), "top_k": list(top_k), "rank_images": rank_images,
         "map": map, "keep": list(keep),
     }  # fmt: skip
-    probed = probe_table(
-        table, estimators=estimators, top_k=top_k, seeds=seeds, stages=stages, notes=notes,
-        contribute=contributions(found, table) if rank_images == "gradient" else None, map=map,
-        settings=asked, keep=keep,
-    )  # fmt: skip
+    contribute = contributions(found, table) if rank_images == "gradient" else None
+    with machine.giving_back_memory():
+        probed = probe_table(
+            table, estimators=estimators, top_k=top_k, seeds=seeds, stages=stages, notes=notes,
+            contribute=contribute, map=map, settings=asked, keep=keep,
+        )  # fmt: skip
     try:
         if run is not None:
             for name in probed.fitted:
