@@ -9,9 +9,10 @@ Decisions:
   care.
 - A classifier without probabilities gets its accuracy and confusion; what needs probabilities
   is left out, and said.
-- Nothing is fitted in several threads or processes, also if an estimator asks for them:
-  scikit-learn's threads, also in 1.9, change the process's filters of warnings while others read
-  them, and its processes print each warning instead of handing it on.
+- Nothing but forests is fitted in several threads or processes, also if an estimator asks for
+  them: scikit-learn's threads, also in 1.9, change the process's filters of warnings while others
+  read them, and its processes print each warning instead of handing it on. How forests are, says
+  `growing`.
 - Boosting looks at 31 values per feature and makes 15 leaves: a quarter of the time that
   scikit-learn's 255 and 31 take, and as right on validation and test here.
 - A classifier that stops before it has converged is said, not hidden.
@@ -19,13 +20,14 @@ Decisions:
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import importlib
 import inspect
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,11 +38,13 @@ from bowerbird.errors import ConfigError
 from bowerbird.evaluation.classifiers import FeatureClassifier, one_thread
 from bowerbird.evaluation.metrics import score
 from bowerbird.evaluation.results import Evaluation, Predictions
+from bowerbird.probing.growing import grow
 from bowerbird.probing.table import FeatureTable, Rows, Values
 
 __all__ = ["ESTIMATORS", "EstimatorScore", "Fitted", "Kind", "fit", "kind_of", "measure"]
 
 _NEEDS_PROBABILITIES = ("log loss", "ROC AUC", "top-k accuracy")
+_SMALL = 64 << 20
 _HARD = "gives no probabilities, so " + ", ".join(_NEEDS_PROBABILITIES) + " are left out"
 
 
@@ -54,6 +58,7 @@ class Kind:
         strengths: what is tried on validation, the most limited first; empty if nothing is.
         standardised: whether it takes features with mean 0 and deviation 1.
         random: whether a seed makes a difference.
+        learn: fits one that was made to features and class indices.
     """
 
     name: str
@@ -61,6 +66,7 @@ class Kind:
     strengths: tuple[float, ...] = ()
     standardised: bool = True
     random: bool = False
+    learn: Callable[[Any, Values, Rows], Any] = lambda model, values, rows: model.fit(values, rows)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -183,9 +189,10 @@ def fit(kind: Kind, table: FeatureTable, columns: Rows | None = None, seed: int 
         kind=kind, model=None, columns=columns, mean=mean, scale=scale,
         num_classes=len(table.classes),
     )  # fmt: skip
-    if not kind.strengths:
-        return _fitted(empty, values, table.targets[rows], None, seed)
-    return _chosen(empty, values, table, seed)
+    with _without_waiting(values):
+        if not kind.strengths:
+            return _fitted(empty, values, table.targets[rows], None, seed)
+        return _chosen(empty, values, table, seed)
 
 
 def measure(fitted: Fitted, table: FeatureTable) -> EstimatorScore:
@@ -206,6 +213,16 @@ def measure(fitted: Fitted, table: FeatureTable) -> EstimatorScore:
         fitted.kind.name, evaluations, fitted.strength, fitted.seconds, seconds, left_out,
         fitted.notes,
     )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _without_waiting(values: Values) -> Iterator[None]:
+    """BLAS in one thread where products are small: its threads would wait longer than they work."""
+    from threadpoolctl import threadpool_limits
+
+    few = values.nbytes < _SMALL
+    with threadpool_limits(1 if few else None, user_api="blas"):
+        yield
 
 
 def _chosen(empty: Fitted, values: Values, table: FeatureTable, seed: int) -> Fitted:
@@ -249,7 +266,7 @@ def _fitted(
     try:
         with warnings.catch_warnings(record=True) as told, one_thread():
             warnings.simplefilter("always")
-            model.fit(values, targets)
+            empty.kind.learn(model, values, targets)
     except (ValueError, TypeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"{empty.kind.name} can't learn from these features: {reason}") from error
@@ -333,7 +350,7 @@ _PENALTIES: Sequence[float] = [float(s) for s in np.logspace(1.0, -3.0, 9)]
 ESTIMATORS = {
     kind.name: kind
     for kind in (
-        Kind("random_forest", _forest, standardised=False, random=True),
+        Kind("random_forest", _forest, standardised=False, random=True, learn=grow),
         Kind("logistic_regression", _logistic, tuple(_PENALTIES)),
         Kind("ridge", _ridge, tuple(_PENALTIES)),
         Kind("linear_svm", _svm, tuple(_PENALTIES)),
