@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shlex
 import signal
 import sys
 import threading
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
-from pydantic import ValidationError, model_validator
+from pydantic import BaseModel, ValidationError, model_validator
 
 from bowerbird import machine, progress
 from bowerbird.config import (
@@ -40,6 +41,7 @@ __all__ = [
     "SplitOptions",
     "TrainOptions",
     "app",
+    "as_options",
     "main",
     "print_json",
     "print_run",
@@ -122,6 +124,25 @@ def print_run(run: Run, evaluations: Mapping[str, Evaluation], as_json: bool) ->
     print(f"Run:     {run.path}")
     print(f"Report:  {run.path / 'report.html'}")
     print(f"Use it:  bowerbird predict {run.path} IMAGES")
+
+
+def as_options(config: BaseModel | None) -> str:
+    """What is set in a part of a recipe, as options of the next command, with a blank before each.
+
+    >>> from bowerbird.config import NetworkConfig
+    >>> as_options(NetworkConfig(head="512", pretrained=False, surgery=("cut blocks.5",)))
+    " --no-pretrained --head 512 --surgery 'cut blocks.5'"
+    """
+    given = config.model_dump(mode="json", exclude_defaults=True) if config else {}
+    words = []
+    for name, value in given.items():
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            values = value if isinstance(value, list) else [value]
+            words += [f"--{option} {shlex.quote(str(each))}" for each in values]
+    return "".join(f" {word}" for word in words)
 
 
 def print_json(value: Any) -> None:

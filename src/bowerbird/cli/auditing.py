@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from bowerbird.cli.app import Flat, Json, app, print_json
+from bowerbird.cli.app import Flat, Json, app, as_options, print_json
 from bowerbird.config import NetworkConfig, ReadConfig
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def audit(
     print(_told(found))
     print(f"\nLook and decide:  {out / 'audit.html'}")
     if len(found.classes) > 1:
-        print(f"Then:             bowerbird apply {shlex.quote(data)} fixes.csv{_options(read)}")
+        print(f"Then:             bowerbird apply {shlex.quote(data)} fixes.csv{as_options(read)}")
 
 
 @app.command
@@ -113,15 +113,8 @@ def apply(
     if len(fixed.dataset.classes) < 2:
         return
     reading = (read or ReadConfig()).model_copy(update={"manifest": manifest})
-    print(f"Train:     bowerbird train {shlex.quote(data)}{_options(reading)}")
-    print(f"Audit:     bowerbird audit {shlex.quote(data)}{_options(reading)}")
-
-
-def _options(read: ReadConfig | None) -> str:
-    """How DATA was read, as options of the next command."""
-    given = read.model_dump(mode="json", exclude_none=True) if read else {}
-    words = (f" --{name.replace('_', '-')} {shlex.quote(str(x))}" for name, x in given.items())
-    return "".join(words)
+    print(f"Train:     bowerbird train {shlex.quote(data)}{as_options(reading)}")
+    print(f"Audit:     bowerbird audit {shlex.quote(data)}{as_options(reading)}")
 
 
 def _told(found: Audit) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated
 
 from cyclopts import Parameter, validators
 
-from bowerbird.cli.app import Flat, Json, app, print_json
+from bowerbird.cli.app import Flat, Json, app, as_options, print_json
 from bowerbird.config import NetworkConfig
 
 __all__ = ["models", "summary"]
@@ -81,5 +82,6 @@ def summary(
         return
     print(found.table(tree=tree, depth=depth))
     asked = {"--freeze": freeze, "--freeze-until": freeze_until}
-    words = "".join(f" {option} {value}" for option, value in asked.items() if value)
-    print(f"\nTrain it: bowerbird train DATA --model {found.name}{words}")
+    words = "".join(f" {option} {shlex.quote(value)}" for option, value in asked.items() if value)
+    changed = as_options(config.model_copy(update={"model": NetworkConfig().model}))
+    print(f"\nTrain it: bowerbird train DATA --model {found.name}{changed}{words}")
