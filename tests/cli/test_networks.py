@@ -16,8 +16,9 @@ def test_a_summary_ends_with_the_command_that_trains_what_it_shows(run: Ran) -> 
     outcome = run("summary", "test_resnet", "--no-pretrained", *changes, "--freeze", "layer1.*")
     assert outcome.code == 0, outcome.stderr
     assert outcome.stdout.splitlines()[-1] == (
-        "Train it: bowerbird train DATA --model test_resnet --no-pretrained --surgery 'replace layer4 Identity()' "
-        "--surgery 'replace fc Linear(_, 5)' --freeze 'layer1.*'"
+        "Train it: bowerbird train DATA --model test_resnet --no-pretrained "
+        "--surgery 'replace layer4 Identity()' --surgery 'replace fc Linear(_, 5)' "
+        "--freeze 'layer1.*'"
     )
     plain = run("summary", "test_resnet", "--offline")
     assert plain.stdout.endswith("bowerbird train DATA --model test_resnet --offline\n")

@@ -64,6 +64,11 @@ def test_a_larger_and_a_smaller_network_are_named_with_their_size() -> None:
     assert any(c.endswith("--model small_net") for c in commands("overfitting"))
 
 
+def test_a_network_that_surgery_has_made_larger_is_not_exchanged_for_a_larger_one() -> None:
+    assert not any("large_net" in c for c in commands("underfitting", parameters=10_600_000))
+    assert not any("small_net" in c for c in commands("overfitting", parameters=900_000))
+
+
 def test_without_a_family_networks_are_compared() -> None:
     found = next_steps(Symptom("underfitting", "", None, ()), FIGURES, lambda: Siblings(None, None))
     assert any(step.command.startswith("bowerbird bakeoff") for step in found)

@@ -125,6 +125,16 @@ def test_a_probe(go: Fit, parts: Split) -> None:
     assert not (run.state / "plan.json").exists()
 
 
+def test_features_that_are_all_alike_are_said(go: Fit) -> None:
+    dead = ("append layer4 Threshold(1000000.0, 0.0)",)
+    said = log(go(surgery=dead))
+    assert "features of all training images are the same" in said
+    assert "--batch-norm trained" in said
+    settings = {"method": "finetune", "epochs": 1, "batch_norm": "trained"}
+    assert "Look at the images" in log(go("other", surgery=dead, **settings))
+    assert "are the same" not in log(go("alive"))
+
+
 def test_frozen_means_frozen(go: Fit, weights: Path) -> None:
     run = go()
     initial = create_model("test_resnet", num_classes=3, weights=str(weights), image_size=32)

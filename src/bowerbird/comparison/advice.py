@@ -118,7 +118,7 @@ def _overfitting(figures: Figures, siblings: Neighbours | None) -> Iterator[Next
     if not figures.probed and figures.pretrained and not figures.frozen and not _beats(figures):
         words = "Learn less: a classifier on frozen features has fewer weights to learn by heart."
         yield NextStep(words, _again(figures, "--method", "probe"))
-    if (smaller := _sibling(siblings, "smaller")) is not None:
+    if (smaller := _sibling(figures, siblings, "smaller")) is not None:
         words = f"A smaller network: {_sizes(figures, smaller)}."
         yield NextStep(words, _with_model(figures, smaller))
     yield NextStep("Compare networks, small ones, too.", _bakeoff(figures))
@@ -198,15 +198,19 @@ def _longer(figures: Figures) -> NextStep:
 
 
 def _larger(figures: Figures, siblings: Neighbours | None) -> NextStep:
-    larger = _sibling(siblings, "larger")
+    larger = _sibling(figures, siblings, "larger")
     if larger is None:
         return NextStep("A larger network: compare some.", _bakeoff(figures))
     return NextStep(f"A larger network: {_sizes(figures, larger)}.", _with_model(figures, larger))
 
 
-def _sibling(siblings: Neighbours | None, which: str) -> Entry | None:
+def _sibling(figures: Figures, siblings: Neighbours | None, which: str) -> Entry | None:
+    """The next of the family; none if surgery has made this one larger or smaller than that."""
     found: Entry | None = getattr(siblings(), which) if siblings is not None else None
-    return found
+    if found is None or not found.parameters or not figures.parameters:
+        return found
+    grows = found.parameters > figures.parameters
+    return found if grows == (which == "larger") else None
 
 
 def _sizes(figures: Figures, entry: Entry) -> str:

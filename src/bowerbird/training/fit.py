@@ -223,7 +223,19 @@ class _Training:
             f"Probe: {best['val_accuracy']:.1%} of {len(self.val.images)} validation images right "
             f"with a linear classifier on {extractor.shape[0]} frozen features."
         )
+        if probe.all_alike(views[0]):
+            progress.say(self._on_alike())
         return solution
+
+    def _on_alike(self) -> str:
+        """What to do where the network sees no difference between images."""
+        words = "The features of all training images are the same: nothing can be learned from them"
+        if not self.network.surgery or self.config.batch_norm == "trained":
+            return f"{words}. Look at the images, or take another network."
+        return (
+            f"{words}. The layers that surgery put in begin at random, and batch-norm behind them "
+            "keeps statistics of other values: take --batch-norm trained."
+        )
 
     def _finetune(self, probed: Solution | None) -> tuple[float, float] | None:
         """Train layers within the budget; returns accuracy and loss on validation."""

@@ -19,7 +19,9 @@ from bowerbird.features import Features
 from bowerbird.models.cuts import classifier_name
 from bowerbird.training.logistic import Linear, Solution, Table, fit_path
 
-__all__ = ["class_weights", "fit_probe", "put_into", "taken_from"]
+__all__ = ["all_alike", "class_weights", "fit_probe", "put_into", "taken_from"]
+
+_SOME = 64
 
 
 def fit_probe(
@@ -47,6 +49,12 @@ def fit_probe(
     if strength is not None:
         return fit_path(table, held, num_classes, strengths=(strength,))
     return fit_path(table, held, num_classes)
+
+
+def all_alike(features: Features) -> bool:
+    """Whether images can't be told apart: the first rows are equal, and there are several."""
+    rows = features.tensor(slice(0, _SOME)).float().flatten(1)
+    return len(rows) > 1 and bool((rows == rows[0]).all())
 
 
 def class_weights(
