@@ -84,9 +84,10 @@ def test_there_is_a_core_and_memory() -> None:
 def test_large_tables_go_back_to_the_system_when_asked() -> None:
     code = (
         "from pathlib import Path\n"
+        "from resource import getpagesize\n"
         "from bowerbird import machine\n"
         "def held():\n"
-        "    return int(Path('/proc/self/statm').read_text().split()[1]) * 4096 >> 20\n"
+        "    return int(Path('/proc/self/statm').read_text().split()[1]) * getpagesize() >> 20\n"
         "def work():\n"
         "    before = held()\n"
         "    table = bytearray(200 << 20)\n"
@@ -94,12 +95,17 @@ def test_large_tables_go_back_to_the_system_when_asked() -> None:
         "    del table\n"
         "    return held() - before\n"
         "machine.keep_freed_memory()\n"
+        "if not machine._keeps:\n"
+        "    raise SystemExit\n"
         "kept = work()\n"
         "with machine.giving_back_memory():\n"
         "    given = work()\n"
         "print(kept, given, work())\n"
     )
-    kept, given, again = map(int, said(code).split())
+    printed = said(code)
+    if not printed:
+        pytest.skip("this glibc keeps no large buffers")
+    kept, given, again = map(int, printed.split())
     assert kept > 150
     assert given < 50
     assert again > 150

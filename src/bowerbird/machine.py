@@ -76,7 +76,8 @@ def keep_freed_memory() -> None:
 def giving_back_memory() -> Iterator[None]:
     """Within the block, buffers over 32 MB go back to the system when they are freed.
 
-    For work on a few large tables: kept, each one's place is too small for the next.
+    For work on a few large tables: kept, each one's place is too small for the next. One block
+    at a time: the end of an inner one would end the outer one, too.
     """
     if _keeps:
         give_back_memory()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -42,10 +44,26 @@ def test_it_is_the_forest_that_scikit_learn_grows(
     ]
 
 
-def test_filters_of_warnings_are_left_alone() -> None:
-    before = list(warnings.filters)
-    grow(RandomForestClassifier(n_estimators=30, random_state=0), *data())
-    assert list(warnings.filters) == before
+def test_filters_of_warnings_are_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growing, "cores", lambda: 4)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)  # threads take turns in the middle of what they do
+    try:
+        before = list(warnings.filters)
+        for _ in range(5):
+            grow(RandomForestClassifier(n_estimators=60, random_state=0), *data())
+            assert list(warnings.filters) == before
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def test_missing_values_are_learnt_as_scikit_learn_does() -> None:
+    values, targets = data()
+    values[np.random.default_rng(0).random(values.shape) < 0.3] = np.nan
+    ours = RandomForestClassifier(n_estimators=20, random_state=7)
+    grow(ours, values, targets)
+    theirs = RandomForestClassifier(n_estimators=20, random_state=7).fit(values, targets)
+    assert np.array_equal(ours.predict_proba(values), theirs.predict_proba(values))
 
 
 def test_what_cannot_be_learnt_is_an_error() -> None:
@@ -59,10 +77,12 @@ def test_an_interruption_does_not_wait_for_trees_that_have_not_begun(
 ) -> None:
     fit: Callable[..., Any] = DecisionTreeClassifier.fit
     grown = []
+    numbers = itertools.count(1)
+    monkeypatch.setattr(growing, "cores", lambda: 2)
 
     def slow(self: DecisionTreeClassifier, *given: Any, **named: Any) -> Any:
         grown.append(self)
-        if len(grown) == 2:
+        if next(numbers) == 2:
             raise KeyboardInterrupt
         time.sleep(0.02)
         return fit(self, *given, **named)

@@ -11,10 +11,12 @@ from bowerbird.config import NetworkConfig, SplitConfig
 from bowerbird.data.sources import read_images
 from bowerbird.data.splitting.splits import hold_out
 from bowerbird.errors import DataError
+from bowerbird.features import Features
 from bowerbird.features.cache import FeatureCache
 from bowerbird.models.networks import Network, from_config
+from bowerbird.probing import reading
 from bowerbird.probing.reading import Source, read_stages, read_table
-from bowerbird.probing.table import usable_columns
+from bowerbird.probing.table import Values, usable_columns
 from drawing import draw_folder
 from probing.planted import planted
 
@@ -54,6 +56,28 @@ def test_a_spatial_layer_is_averaged(network: Network, data: Path) -> None:
     assert np.allclose(table.values, same.values, atol=1e-5)
     last = read_table(given)
     assert np.allclose(stages[-1].values, last.values, atol=1e-5)
+
+
+def test_features_are_read_in_parts_and_stages_when_it_is_their_turn(
+    network: Network, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = source(network, data)
+    table, stages = read_table(given), list(read_stages(given))
+    monkeypatch.setattr(reading, "_CHUNK_ROWS", 7)
+    assert np.array_equal(read_table(given).values, table.values)
+    read: list[slice] = []
+    values = reading._values
+
+    def noted(found: Features, columns: slice) -> Values:
+        read.append(columns)
+        return values(found, columns)
+
+    monkeypatch.setattr(reading, "_values", noted)
+    later = read_stages(given)
+    assert not read
+    for number, (again, stage) in enumerate(zip(later, stages, strict=True), start=1):
+        assert len(read) == number
+        assert np.array_equal(again.values, stage.values)
 
 
 def test_features_come_from_the_cache_and_again_when_it_was_cleared(

@@ -10,9 +10,8 @@ Decisions:
 - A classifier without probabilities gets its accuracy and confusion; what needs probabilities
   is left out, and said.
 - Nothing but forests is fitted in several threads or processes, also if an estimator asks for
-  them: scikit-learn's threads, also in 1.9, change the process's filters of warnings while others
-  read them, and its processes print each warning instead of handing it on. How forests are, says
-  `growing`.
+  them: scikit-learn's threads, also in 1.9, may leave the process's filters of warnings changed,
+  and its processes print each warning instead of handing it on. How forests are, says `growing`.
 - Boosting looks at 31 values per feature and makes 15 leaves: a quarter of the time that
   scikit-learn's 255 and 31 take, and as right on validation and test here.
 - A classifier that stops before it has converged is said, not hidden.
@@ -48,6 +47,10 @@ _SMALL = 64 << 20
 _HARD = "gives no probabilities, so " + ", ".join(_NEEDS_PROBABILITIES) + " are left out"
 
 
+def _learn(model: Any, values: Values, targets: Rows) -> Any:
+    return model.fit(values, targets)
+
+
 @dataclass(frozen=True)
 class Kind:
     """A kind of classifier.
@@ -59,6 +62,7 @@ class Kind:
         standardised: whether it takes features with mean 0 and deviation 1.
         random: whether a seed makes a difference.
         learn: fits one that was made to features and class indices.
+        steps: whether it takes many steps with small products.
     """
 
     name: str
@@ -66,7 +70,8 @@ class Kind:
     strengths: tuple[float, ...] = ()
     standardised: bool = True
     random: bool = False
-    learn: Callable[[Any, Values, Rows], Any] = lambda model, values, rows: model.fit(values, rows)
+    learn: Callable[[Any, Values, Rows], Any] = _learn
+    steps: bool = False
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -189,7 +194,7 @@ def fit(kind: Kind, table: FeatureTable, columns: Rows | None = None, seed: int 
         kind=kind, model=None, columns=columns, mean=mean, scale=scale,
         num_classes=len(table.classes),
     )  # fmt: skip
-    with _without_waiting(values):
+    with _without_waiting(kind.steps and values.nbytes < _SMALL):
         if not kind.strengths:
             return _fitted(empty, values, table.targets[rows], None, seed)
         return _chosen(empty, values, table, seed)
@@ -216,12 +221,11 @@ def measure(fitted: Fitted, table: FeatureTable) -> EstimatorScore:
 
 
 @contextlib.contextmanager
-def _without_waiting(values: Values) -> Iterator[None]:
+def _without_waiting(small: bool) -> Iterator[None]:
     """BLAS in one thread where products are small: its threads would wait longer than they work."""
     from threadpoolctl import threadpool_limits
 
-    few = values.nbytes < _SMALL
-    with threadpool_limits(1 if few else None, user_api="blas"):
+    with threadpool_limits(1 if small else None, user_api="blas"):
         yield
 
 
@@ -351,7 +355,7 @@ ESTIMATORS = {
     kind.name: kind
     for kind in (
         Kind("random_forest", _forest, standardised=False, random=True, learn=grow),
-        Kind("logistic_regression", _logistic, tuple(_PENALTIES)),
+        Kind("logistic_regression", _logistic, tuple(_PENALTIES), steps=True),
         Kind("ridge", _ridge, tuple(_PENALTIES)),
         Kind("linear_svm", _svm, tuple(_PENALTIES)),
         Kind("k_nearest_neighbours", _neighbours, (51, 21, 11, 5, 3, 1)),

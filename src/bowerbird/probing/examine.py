@@ -84,6 +84,8 @@ def probe_table(
     kinds = check_asked((*(estimators or DEFAULT_ESTIMATORS), *keep), top_k, seeds, map=map)
     numbers, left_out = numbers_of_features(top_k, table.values.shape[1])
     clock = _Clock()
+    with clock("stages"):  # first: what can't be read any more is found before all else is done
+        compared = _stages(stages)
     with clock("estimators"):
         forests, forest = _forests(table, seeds)
         full = {"random_forest": forest}
@@ -104,8 +106,6 @@ def probe_table(
         tops = tuple(_tops(table, rankings[0], contribute, full["logistic_regression"]))
     with clock("map"):
         plane = project(table, map)
-    with clock("stages"):
-        compared = _stages(stages)
     said = [*table.notes, *left_out, *notes, *_left_out(scores, full, kinds)]
     said += [*_without_features(table, tops), *_on_order(tops, table), *plane.notes]
     return Probe(

@@ -1,15 +1,17 @@
 """Grows a random forest of scikit-learn's on every core: the very trees that it would grow itself.
 
 Decisions:
-- scikit-learn's own threads change the process's filters of warnings while others read them.
-  Here the threads call nothing of it but the fitting of a single tree, most of which needs no
-  lock of the interpreter.
+- scikit-learn's own threads take turns at the process's filters of warnings, and may leave them
+  changed. Here, too, each tree changes them for a moment; the caller's thread puts them back when
+  all trees have grown. Fitting a single tree needs the interpreter's lock for a small part of it.
 - The forest itself fits one tree and so knows classes and features; the others are drawn and
-  grown as it does (Breiman 2001), which is tested: the same seed gives the same forest.
+  grown as it does (Breiman 2001), which is tested: the same seed gives the same forest. Where
+  values are missing (NaN) it grows all of it.
 """
 
 from __future__ import annotations
 
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +41,9 @@ def grow(
     """
     from sklearn.base import clone
 
+    if np.isnan(values).any():
+        forest.fit(values, targets)
+        return
     wanted = forest.n_estimators
     forest.set_params(n_estimators=1).fit(values, targets)
     forest.set_params(n_estimators=wanted)
@@ -54,7 +59,8 @@ def grow(
         return tree.fit(values, places, sample_weight=counts, check_input=False)
 
     pool = ThreadPoolExecutor(cores(), thread_name_prefix="grow")
-    try:
-        forest.estimators_.extend(pool.map(grown, trees))
-    finally:  # Ctrl-C doesn't wait for the trees that haven't begun
-        pool.shutdown(cancel_futures=True)
+    with warnings.catch_warnings():
+        try:
+            forest.estimators_.extend(pool.map(grown, trees))
+        finally:  # Ctrl-C doesn't wait for the trees that haven't begun
+            pool.shutdown(cancel_futures=True)

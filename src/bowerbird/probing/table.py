@@ -86,7 +86,7 @@ class FeatureTable:
         return rows
 
     def chunks(self, part: str) -> Iterator[Rows]:
-        """The rows of a split, ascending, some thousands at a time: what is read is copied."""
+        """The rows of a split, ascending, a thousand or so at a time: what is read is copied."""
         rows = self.rows(part)
         for start in range(0, len(rows), _CHUNK_ROWS):
             yield rows[start : start + _CHUNK_ROWS]
