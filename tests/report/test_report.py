@@ -283,7 +283,15 @@ def test_promise(right: int, n: int, sentence: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.04, "0.0 s"), (9.96, "10 s"), (59.6, "1 min"), (3599.7, "1 h"), (5400, "1 h 30 min")],
+    [
+        (0.0, "0.0 s"),
+        (0.04, "40 ms"),
+        (0.0996, "0.1 s"),
+        (9.96, "10 s"),
+        (59.6, "1 min"),
+        (3599.7, "1 h"),
+        (5400, "1 h 30 min"),
+    ],
 )
 def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text

@@ -93,6 +93,8 @@ def _next(source: str) -> str:
 
 
 def _told(found: Probe) -> str:
+    from bowerbird.report.content import duration
+
     table, on = found.table, found.scored_on
     lines = [f"{table.width:,} features of {table.network} at {table.layer}", ""]
     wide = max(24, *(len(score.name) + 2 for score in found.scores))
@@ -103,7 +105,7 @@ def _told(found: Probe) -> str:
         words = f"{enough:,} of {found.sweep.width:,}" if enough else "not known"
         lines.append(
             f"{score.name:<{wide}}{shown.accuracy:8.1%}   {ends.low:6.1%} to {ends.high:6.1%}"
-            f"{score.fit_seconds:10.2f} s  {words}"
+            f"{duration(score.fit_seconds):>12}  {words}"
         )
     for index, name in enumerate(table.classes[:10]):
         tops = [top for top in found.tops if top.target == index][:3]

@@ -272,9 +272,11 @@ def limits(data: ReportData) -> list[str]:
 def duration(seconds: float) -> str:
     """Seconds for people.
 
-    >>> duration(0.34), duration(83), duration(7260)
-    ('0.3 s', '1 min 23 s', '2 h 1 min')
+    >>> duration(0.004), duration(0.34), duration(83), duration(7260)
+    ('4 ms', '0.3 s', '1 min 23 s', '2 h 1 min')
     """
+    if 0 < seconds < 0.0995:
+        return f"{1000 * seconds:.0f} ms"
     if seconds < 59.5:
         return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
