@@ -92,7 +92,7 @@ def giving_back_memory() -> Iterator[None]:
 def give_back_memory() -> None:
     """Hand what is free now back to the system, with glibc; elsewhere nothing happens.
 
-    It keeps the place of many small things, such as a forest, for the next ones.
+    Else the room of many small things, such as the nodes of a forest, is kept for the next ones.
     """
     with contextlib.suppress(OSError, AttributeError):
         if sys.platform.startswith("linux"):
@@ -105,8 +105,8 @@ def _set_threshold(size: int) -> bool:
         return False
     try:
         library = ctypes.CDLL("libc.so.6")
-        return bool(library.mallopt(_M_MMAP_THRESHOLD, size)) & bool(
-            library.mallopt(_M_TRIM_THRESHOLD, size)
+        return all(
+            [library.mallopt(_M_MMAP_THRESHOLD, size), library.mallopt(_M_TRIM_THRESHOLD, size)]
         )
     except (OSError, AttributeError):  # another C library, e.g. musl
         return False

@@ -129,9 +129,11 @@ def test_features_that_are_all_alike_are_said(go: Fit) -> None:
     dead = ("append layer4 Threshold(1000000.0, 0.0)",)
     said = log(go(surgery=dead))
     assert "features of all training images are the same" in said
-    assert "--batch-norm trained" in said
+    assert "take --method finetune --batch-norm trained" in said
     settings = {"method": "finetune", "epochs": 1, "batch_norm": "trained"}
-    assert "Look at the images" in log(go("other", surgery=dead, **settings))
+    other = log(go("other", surgery=dead, **settings))
+    assert "statistics of its own" in other
+    assert "take --method" not in other
     assert "are the same" not in log(go("alive"))
 
 

@@ -188,9 +188,8 @@ def sweep(
                             )
                         )
                     else:
-                        found = _on_all(kind, table, seed, place, full)
-                        points.append(_point(found, table, number, seed))
-                        del found
+                        whole = _on_all(kind, table, seed, place, full)
+                        points.append(_point(whole, table, number, seed))
                     task.advance()
     images = {part: len(table.rows(part)) for part in table.splits}
     return Sweep(tuple(points), images, table.values.shape[1], tuple(notes))

@@ -229,12 +229,16 @@ class _Training:
 
     def _on_alike(self) -> str:
         """What to do where the network sees no difference between images."""
-        words = "The features of all training images are the same: nothing can be learned from them"
-        if not self.network.surgery or self.config.batch_norm == "trained":
-            return f"{words}. Look at the images, or take another network."
+        words = (
+            "The features of all training images are the same: a probe learns nothing from them."
+        )
+        if not self.network.surgery:
+            return f"{words} Look at the images, or take another network."
+        if self.config.batch_norm == "trained" and self.config.method != "probe":
+            return f"{words} Training gives batch-norm statistics of its own, and may."
         return (
-            f"{words}. The layers that surgery put in begin at random, and batch-norm behind them "
-            "keeps statistics of other values: take --batch-norm trained."
+            f"{words} The layers that surgery put in begin at random, and batch-norm behind them "
+            "keeps statistics of other values: take --method finetune --batch-norm trained."
         )
 
     def _finetune(self, probed: Solution | None) -> tuple[float, float] | None:
