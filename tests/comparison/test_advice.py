@@ -69,6 +69,17 @@ def test_a_network_that_surgery_has_made_larger_is_not_exchanged_for_a_larger_on
     assert not any("small_net" in c for c in commands("overfitting", parameters=900_000))
 
 
+def test_where_all_images_look_alike_to_it_surgery_is_what_is_mended_first() -> None:
+    alike = replace(FIGURES, alike=True, history=[ROW | {"train_accuracy": 0.45}])
+    under = Symptom("underfitting", "", None, ())
+    words = [step.command for step in next_steps(under, replace(alike, surgery=True), siblings)]
+    assert words[0].endswith("--method finetune --batch-norm trained")
+    assert words[1].startswith("bowerbird audit 'some folder'")
+    assert [step.command for step in next_steps(under, alike, siblings)] == words[1:]
+    learned = replace(alike, history=[ROW | {"train_accuracy": 0.8}])
+    assert next_steps(under, learned, siblings) == next_steps(under, FIGURES, siblings)
+
+
 def test_without_a_family_networks_are_compared() -> None:
     found = next_steps(Symptom("underfitting", "", None, ()), FIGURES, lambda: Siblings(None, None))
     assert any(step.command.startswith("bowerbird bakeoff") for step in found)

@@ -90,6 +90,18 @@ def test_low_training_score_is_underfitting() -> None:
     assert "at best 60 % rightly" in words(found)
 
 
+@pytest.mark.parametrize(("learned", "alike"), [(0.5, True), (0.53, True), (0.6, False)])
+def test_images_that_all_look_alike_are_said(learned: float, alike: bool) -> None:
+    """The commonest class is half of the images: saying it always is half of them right."""
+    found = diagnose(probed(path([learned], [0.5], chosen=0), alike=True))
+    assert found.states == ("underfitting",)
+    assert found.findings[0].verdict.startswith("The features of all") == alike
+    cost = found.findings[0].cost
+    assert cost is not None
+    assert cost.expected == pytest.approx(1 - learned)
+    assert "features of all" not in diagnose(probed(path([0.5], [0.5], chosen=0))).lines[0]
+
+
 def test_a_loss_that_still_falls_is_underfitting() -> None:
     history = epochs([0.90, 0.94, 0.95, 0.96], [0.85, 0.88, 0.90, 0.95], [0.8, 0.6, 0.5, 0.4])
     found = diagnose(tuned(history, planned=4, last_phase=4, budget="1m"))

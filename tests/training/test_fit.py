@@ -127,14 +127,18 @@ def test_a_probe(go: Fit, parts: Split) -> None:
 
 def test_features_that_are_all_alike_are_said(go: Fit) -> None:
     dead = ("append layer4 Threshold(1000000.0, 0.0)",)
-    said = log(go(surgery=dead))
+    run = go(surgery=dead)
+    said = log(run)
+    assert run.environment()["features_alike"] is True
     assert "features of all training images are the same" in said
     assert "take --method finetune --batch-norm trained" in said
     settings = {"method": "finetune", "epochs": 1, "batch_norm": "trained"}
     other = log(go("other", surgery=dead, **settings))
     assert "statistics of its own" in other
     assert "take --method" not in other
-    assert "are the same" not in log(go("alive"))
+    alive = go("alive")
+    assert "are the same" not in log(alive)
+    assert "features_alike" not in alive.environment()
 
 
 def test_frozen_means_frozen(go: Fit, weights: Path) -> None:

@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING
 
 from bowerbird.comparison.figures import FEWEST_EPOCHS, Figures
 from bowerbird.comparison.phrases import joined
-from bowerbird.comparison.symptoms import UNLEARNED, Symptom, blurred, improving, unlearned
+from bowerbird.comparison.symptoms import (
+    UNLEARNED,
+    Symptom,
+    blind,
+    blurred,
+    improving,
+    unlearned,
+)
 from bowerbird.evaluation.metrics import wilson
 
 if TYPE_CHECKING:
@@ -90,6 +97,9 @@ def weakest_classes(figures: Figures) -> list[tuple[str, int, int, int]]:
 
 
 def _underfitting(figures: Figures, siblings: Neighbours | None) -> Iterator[NextStep]:
+    if blind(figures):
+        yield from _blind(figures)
+        return
     if improving(figures) is not None:
         yield _longer(figures)
     if not figures.pretrained:
@@ -105,6 +115,20 @@ def _underfitting(figures: Figures, siblings: Neighbours | None) -> Iterator[Nex
     lost = unlearned(figures)
     if lost is not None and lost.low > UNLEARNED:
         yield _larger(figures, siblings)
+
+
+def _blind(figures: Figures) -> Iterator[NextStep]:
+    if figures.surgery:
+        yield NextStep(
+            "The layers that surgery put in begin at random, and batch-norm behind them keeps "
+            "statistics of other values: let it learn its own.",
+            _again(figures, "--method", "finetune", "--batch-norm", "trained"),
+        )
+    yield NextStep(
+        "If the images themselves are all alike, an audit shows it.",
+        f"bowerbird audit {figures.data}",
+    )
+    yield NextStep("Another network may tell them apart.", _bakeoff(figures))
 
 
 def _overfitting(figures: Figures, siblings: Neighbours | None) -> Iterator[NextStep]:

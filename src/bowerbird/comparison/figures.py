@@ -78,6 +78,8 @@ class Figures:
         budget: as asked for, e.g. ``"5m"``; empty where it was epochs, or neither.
         model, parameters, pretrained, method: of the network, and how it was trained.
         frozen: whether someone asked for layers to stay frozen.
+        alike: whether the frozen features of all training images were the same.
+        surgery: whether layers were put in, cut off or replaced.
         bound: whether settings name layers or weights of this network, which no other has.
         augment, views: settings of that name.
         fold: whether this is one fold of several.
@@ -106,6 +108,8 @@ class Figures:
     pretrained: bool = True
     method: str = "auto"
     frozen: bool = False
+    alike: bool = False
+    surgery: bool = False
     bound: bool = False
     augment: str = "light"
     views: int = 2

@@ -6,7 +6,8 @@ verdict needs an interval that lies beyond them.
 
 Decisions:
 - Underfitting: the lower end of the training error, less the wrong labels, is above 5 points;
-  or validation loss still falls at the end. For the training error the best counts that any
+  or validation loss still falls at the end; or the frozen features of all images were the same,
+  and nothing was learned beyond them. For the training error the best counts that any
   regularisation or epoch reached: what could be learned, but is held back, is no lack of
   capacity.
 - Overfitting: the lower end of the gap, less the wrong labels, is above 2 points, and
@@ -36,7 +37,17 @@ from bowerbird.comparison.phrases import (
 from bowerbird.comparison.trends import p_falling, p_rising
 from bowerbird.evaluation.results import Interval
 
-__all__ = ["GAIN", "GAP", "UNLEARNED", "Symptom", "blurred", "improving", "symptoms", "unlearned"]
+__all__ = [
+    "GAIN",
+    "GAP",
+    "UNLEARNED",
+    "Symptom",
+    "blind",
+    "blurred",
+    "improving",
+    "symptoms",
+    "unlearned",
+]
 
 UNLEARNED, GAP, GAIN = 0.05, 0.02, 0.01
 _BY_LUCK = 0.05
@@ -95,6 +106,9 @@ def unlearned(figures: Figures) -> Cost | None:
 def _underfitting(figures: Figures) -> Symptom | None:
     held, lost, falling = figures.on_validation, unlearned(figures), improving(figures)
     evidence = tuple(filter(None, (*_on_training(figures), _falling_words(figures))))
+    if blind(figures):
+        verdict = "The features of all its training images are the same: it can't tell them apart."
+        return Symptom("underfitting", verdict, lost, evidence)
     if lost is not None and lost.low > UNLEARNED:
         verdict = f"It doesn't learn {share(lost.expected)} of the very images that it is shown."
         return Symptom("underfitting", verdict, lost, evidence)
@@ -174,6 +188,16 @@ def _noisy_labels(figures: Figures) -> Symptom | None:
         "noisy labels", f"{of_wrong_labels(figures).capitalize()} are probably wrong.", noise,
         tuple(evidence),
     )  # fmt: skip
+
+
+def blind(figures: Figures) -> bool:
+    """Whether the network sees no difference between images, and training didn't mend that.
+
+    Mended it is once training images are named better than by always saying the commonest class.
+    """
+    best, commonest = figures.best_learned, max(figures.counts.values(), default=0)
+    constant = commonest / max(figures.training_images, 1)
+    return figures.alike and (best is None or 1 - best.mistakes.high <= constant)
 
 
 def blurred(figures: Figures) -> bool:

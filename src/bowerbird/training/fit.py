@@ -224,22 +224,9 @@ class _Training:
             f"with a linear classifier on {extractor.shape[0]} frozen features."
         )
         if probe.all_alike(views[0]):
-            progress.say(self._on_alike())
+            self.run.note_environment({"features_alike": True})
+            progress.say(probe.words_on_alike(self.config, surgery=bool(self.network.surgery)))
         return solution
-
-    def _on_alike(self) -> str:
-        """What to do where the network sees no difference between images."""
-        words = (
-            "The features of all training images are the same: a probe learns nothing from them."
-        )
-        if not self.network.surgery:
-            return f"{words} Look at the images, or take another network."
-        if self.config.batch_norm == "trained" and self.config.method != "probe":
-            return f"{words} Training gives batch-norm statistics of its own, and may."
-        return (
-            f"{words} The layers that surgery put in begin at random, and batch-norm behind them "
-            "keeps statistics of other values: take --method finetune --batch-norm trained."
-        )
 
     def _finetune(self, probed: Solution | None) -> tuple[float, float] | None:
         """Train layers within the budget; returns accuracy and loss on validation."""

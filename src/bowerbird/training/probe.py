@@ -19,7 +19,9 @@ from bowerbird.features import Features
 from bowerbird.models.cuts import classifier_name
 from bowerbird.training.logistic import Linear, Solution, Table, fit_path
 
-__all__ = ["all_alike", "class_weights", "fit_probe", "put_into", "taken_from"]
+__all__ = [
+    "all_alike", "class_weights", "fit_probe", "put_into", "taken_from", "words_on_alike",
+]  # fmt: skip
 
 _SOME = 64
 
@@ -55,6 +57,19 @@ def all_alike(features: Features) -> bool:
     """Whether images can't be told apart: the first rows are equal, and there are several."""
     rows = features.tensor(slice(0, _SOME)).float().flatten(1)
     return len(rows) > 1 and bool((rows == rows[0]).all())
+
+
+def words_on_alike(config: TrainConfig, *, surgery: bool) -> str:
+    """What to do where the network sees no difference between images."""
+    words = "The features of all training images are the same: a probe learns nothing from them."
+    if not surgery:
+        return f"{words} Look at the images, or take another network."
+    if config.batch_norm == "trained" and config.method != "probe":
+        return f"{words} Training gives batch-norm statistics of its own, and may."
+    return (
+        f"{words} The layers that surgery put in begin at random, and batch-norm behind them "
+        "keeps statistics of other values: take --method finetune --batch-norm trained."
+    )
 
 
 def class_weights(

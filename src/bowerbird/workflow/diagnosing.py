@@ -84,6 +84,8 @@ def collect(run: Run, evaluations: Mapping[str, Evaluation] | None = None) -> Fi
         method=settings.method,
         frozen=settings.freeze is not None
         or (settings.method == "plain" and settings.freeze_until is not None),
+        alike=bool(facts.get("features_alike")),
+        surgery=bool(run.recipe.network.surgery),
         bound=_bound(run),
         augment=settings.augment,
         views=settings.views,
