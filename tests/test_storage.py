@@ -93,6 +93,15 @@ def test_a_missing_folder_and_a_file_in_the_way_are_explained(tmp_path: Path) ->
         storage.make_folder(tmp_path / "file" / "below")
 
 
+def test_a_place_is_judged_before_anything_is_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    storage.check_writable(tmp_path / "new" / "run")
+    storage.check_writable(tmp_path)
+    with pytest.raises(RunError, match=f"{tmp_path / 'file'} is a file"):
+        storage.check_writable(tmp_path / "file" / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_the_longest_file_name_works(tmp_path: Path) -> None:
     target = tmp_path / ("n" * 255)
     storage.write_text(target, "x")

@@ -268,7 +268,7 @@ def load_run(path: str | Path) -> Run:
         RunError: it is not a run, or it is damaged (the message names the file).
     """
     folder = Path(path).expanduser().absolute()
-    if not _is_folder(folder):
+    if not storage.is_folder(folder):
         raise RunError(f"There is no run {path}. Runs are folders, by default in runs/.")
     if not (folder / "config.toml").is_file():
         raise RunError(f"{path} is not a run: it has no config.toml.")
@@ -291,14 +291,7 @@ def check_free(out: Path | None) -> None:
             f"{out} exists already and is never overwritten. Choose another name with --out, "
             f"or go on with it: bowerbird resume {out}"
         )
-    above = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
-    if not _is_folder(above):
-        raise RunError(f"{folder} can't be written: {above} is a file. Choose another with --out.")
-    if not os.access(above, os.W_OK | os.X_OK):
-        raise RunError(
-            f"{folder} can't be written: no permission in {above}. Choose a folder of your own "
-            "with --out."
-        )
+    storage.check_writable(folder)
 
 
 def new_folder(out: Path | None, stem: str) -> Path:
@@ -323,13 +316,6 @@ def new_folder(out: Path | None, stem: str) -> Path:
         except OSError as error:
             raise RunError(f"{folder} can't be made: {error.strerror}. Use --out.") from error
         return folder
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # too long a name, or a folder above that is closed
-        return False
 
 
 def _taken(folder: Path) -> bool:

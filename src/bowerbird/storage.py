@@ -28,10 +28,12 @@ __all__ = [
     "FREE_SPACE",
     "atomic",
     "cache_home",
+    "check_writable",
     "comma_separated",
     "folder_size",
     "hash_bytes",
     "hash_file",
+    "is_folder",
     "is_full",
     "make_folder",
     "readable",
@@ -107,6 +109,30 @@ def make_folder(path: Path) -> Path:
     except OSError as error:
         raise _explained(error, path) from error
     return path
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse, before any work, a folder that couldn't be made or written to; nothing is made.
+
+    Raises:
+        RunError: it is a file, or lies in one, or there is no permission.
+    """
+    above = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    if not is_folder(above):
+        raise RunError(f"{folder} can't be written: {above} is a file. Choose another with --out.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise RunError(
+            f"{folder} can't be written: no permission in {above}. Choose a folder of your own "
+            "with --out."
+        )
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder, and it can be seen."""
+    try:
+        return path.is_dir()
+    except OSError:  # too long a name, or a folder above that is closed
+        return False
 
 
 def hash_bytes(data: bytes) -> str:

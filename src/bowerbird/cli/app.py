@@ -172,6 +172,10 @@ def _run(arguments: list[str]) -> int:
     except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`
         sys.stderr.close()
         return 0
+    except SystemExit as end:  # the same, while help was printed
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        return 0
     return 0
 
 

@@ -61,7 +61,7 @@ class Sitting:
     def save(self, folder: Path | None) -> None:
         """Write it into the folder, if there is one."""
         if folder is not None:
-            storage.write_json(folder / STATE, self.to_dict())
+            storage.write_json(storage.make_folder(folder) / STATE, self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, with every answer."""

@@ -60,20 +60,25 @@ def write_audit(audit: Audit, folder: Path) -> None:
         RunError: the folder lies among the images, or can't be written.
     """
     table = is_table(str(audit.settings.get("data", "")))
-    place = check_place(folder, audit.root, audit.hashes if table else ())
+    place = storage.make_folder(check_place(folder, audit.root, audit.hashes if table else ()))
     storage.write_text(place / "issues.csv", _issues(audit))
     storage.write_json(place / "audit.json", json.loads(json.dumps(audit.to_dict(), default=str)))
     storage.write_bytes(place / "audit.html", _page(audit).encode("utf-8", "replace"))
 
 
 def check_place(folder: Path, root: Path, listed: Iterable[str] = ()) -> Path:
-    """Make the folder of an audit of the images in `root`, before any work.
+    """Refuse, before any work, a folder for what is found out about the images in `root`.
+
+    Nothing is made yet.
 
     Args:
-        folder: where the audit goes.
+        folder: where results go.
         root: folder of the images; nothing is written in it.
         listed: paths of the images where a table lists them. Then only the folders that hold
             them are kept free, so that a result can lie beside its table.
+
+    Returns:
+        The folder as an absolute path.
 
     Raises:
         RunError: it lies among the images, or can't be made.
@@ -85,7 +90,8 @@ def check_place(folder: Path, root: Path, listed: Iterable[str] = ()) -> Path:
                 f"{folder} lies in {kept}, which is only ever read. Choose a folder elsewhere "
                 "with --out."
             )
-    return storage.make_folder(place)
+    storage.check_writable(place)
+    return place
 
 
 def found_words(audit: Audit) -> list[tuple[str, str]]:
