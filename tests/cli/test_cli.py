@@ -508,6 +508,18 @@ def test_predict_on_a_folder_and_into_a_file(
         assert len(list(csv.DictReader(file))) == 10
 
 
+def test_predict_with_another_run(run: Ran, trained: Path, images: list[str]) -> None:
+    """With itself, which changes nothing; twice, as with two others."""
+    alone = json.loads(run("predict", trained, *images, "--json").stdout)
+    both = run("predict", trained, *images, "--json", "--with", trained, "--with", trained)
+    assert both.code == 0, both.stderr
+    for found, known in zip(json.loads(both.stdout), alone, strict=True):
+        assert found["class"] == known["class"]
+        assert found["confidence"] == pytest.approx(known["confidence"], abs=2e-6)
+    outcome = run("predict", trained, *images, "--with", "nowhere")
+    assert "There is no run nowhere" in sentence(outcome, 1)
+
+
 def test_predict_needs_images(run: Ran, trained: Path) -> None:
     assert "bowerbird predict RUN IMAGES" in sentence(run("predict", trained, stdin="\n"), 1)
 

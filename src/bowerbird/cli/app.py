@@ -9,6 +9,7 @@ import contextlib
 import io
 import json
 import shlex
+import shutil
 import signal
 import sys
 import threading
@@ -46,6 +47,7 @@ __all__ = [
     "print_json",
     "print_run",
     "recipe_of",
+    "terminal_width",
 ]
 
 
@@ -143,6 +145,11 @@ def as_options(config: BaseModel | None) -> str:
             values = value if isinstance(value, list) else [value]
             words += [f"--{option} {shlex.quote(str(each))}" for each in values]
     return "".join(f" {word}" for word in words)
+
+
+def terminal_width() -> int | None:
+    """Characters in a line of the terminal; None where the output goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def print_json(value: Any) -> None:

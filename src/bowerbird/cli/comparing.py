@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from bowerbird.cli.app import Json, app, print_json
+from bowerbird.cli.app import Json, app, print_json, terminal_width
 
 if TYPE_CHECKING:
     from bowerbird.comparison.leaderboard import Leaderboard
@@ -53,13 +53,20 @@ def compare(
     print(_told(found))
     print(f"\nPage:      {out / 'comparison.html'}")
     print(f"Tables:    {out}")
+    if found.ensemble is not None and found.ensemble.is_better:
+        print(f"Together:  {found.ensemble_command}")
     print(_next(found))
 
 
 def _told(found: Leaderboard) -> str:
     from bowerbird.comparison.tables import text_table
 
-    lines = [f"{found.n:,} {_WORDS.get(found.on, found.on)} images", "", text_table(found), ""]
+    lines = [
+        f"{found.n:,} {_WORDS.get(found.on, found.on)} images",
+        "",
+        text_table(found, terminal_width()),
+        "",
+    ]
     lines += found.summary()
     lines += [f"Note: {words}" for words in found.notes]
     return "\n".join(lines + [f"Skipped: {name}" for name in found.skipped])

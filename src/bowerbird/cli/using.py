@@ -88,6 +88,7 @@ def predict(
     *,
     output: Path | None = None,
     estimator: str | None = None,
+    ensemble: Annotated[list[Path] | None, Parameter(name="--with")] = None,
     sheet: Path | None = None,
     sheet_most: int = 480,
     as_json: Json = False,
@@ -104,6 +105,9 @@ def predict(
         Write to this file instead of standard output.
     estimator
         Use an estimator that `probe RUN --keep` has kept, in place of the run's classifier.
+    ensemble
+        Another run of the same classes, once or several times: the mean of what all say is taken.
+        Whether that is better: `compare`.
     sheet
         Draw the images with what they were taken for into this file (png, svg, pdf); what
         doesn't fit follows in -2, -3 and so on.
@@ -116,8 +120,8 @@ def predict(
 
     names = images if images and images != ["-"] else list(_listed())
     go(
-        run, names, output, estimator=estimator, sheet=sheet, sheet_most=sheet_most,
-        as_json=as_json,
+        run, names, output, estimator=estimator, ensemble=ensemble or (), sheet=sheet,
+        sheet_most=sheet_most, as_json=as_json,
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bowerbird.comparison.costs import Costs
+from bowerbird.comparison.ensemble import Ensemble, ensemble
 from bowerbird.comparison.entrants import Curve
 from bowerbird.comparison.significance import (
     Difference,
@@ -32,6 +34,7 @@ from bowerbird.comparison.significance import (
     holm,
     paired_test,
 )
+from bowerbird.comparison.wording import summary
 from bowerbird.evaluation.metrics import score
 from bowerbird.evaluation.results import Evaluation, Interval, Predictions
 
@@ -175,6 +178,7 @@ class Leaderboard:
         hashes: per image, as in the predictions.
         skipped: runs that were left out, and why.
         notes: what a reader must know beside the figures.
+        ensemble: the mean of what all say; None with fewer than two.
     """
 
     on: str
@@ -184,6 +188,7 @@ class Leaderboard:
     hashes: tuple[str | None, ...] = ()
     skipped: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    ensemble: Ensemble | None = None
 
     def __repr__(self) -> str:
         first = self.rows[0]
@@ -199,6 +204,12 @@ class Leaderboard:
     def recommended(self) -> Row | None:
         """The cheapest of those that can't be told from the best."""
         return next((row for row in self.rows if row.recommended), None)
+
+    @property
+    def ensemble_command(self) -> str:
+        """The command that names images by the mean of all runs."""
+        first, *others = (shlex.quote(str(row.run.path)) for row in self.scored)
+        return f"bowerbird predict {first} IMAGES" + "".join(f" --with {name}" for name in others)
 
     def pair(self, a: str, b: str) -> Pair:
         """The comparison of two runs, whichever is named first.
@@ -222,15 +233,7 @@ class Leaderboard:
 
     def summary(self) -> list[str]:
         """What came out, in sentences."""
-        scored = self.scored
-        if len(scored) < 2:
-            return ["Fewer than two runs have predictions on the same images: nothing is tested."]
-        first = scored[0]
-        words = [_best_words(self, first, first.evaluation)] if first.evaluation else []
-        equals = [row for row in scored[1:] if row.as_good]
-        if equals:
-            words.append(_choice_words(first, equals, self.recommended or first))
-        return words
+        return summary(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but predictions and curves, for JSON."""
@@ -240,6 +243,7 @@ class Leaderboard:
             "summary": self.summary(),
             "runs": [row.to_dict() for row in self.rows],
             "pairs": [pair.to_dict() for pair in self.pairs],
+            "ensemble": self.ensemble.to_dict() if self.ensemble else None,
             "correction": "Holm" if len(self.pairs) > 1 else None,
             "wrong_in_all": len(self.wrong_in_all()),
             "skipped": dict(self.skipped),
@@ -286,7 +290,16 @@ def rank(
         for place, c in enumerate(order, start=1)
     )
     n = len(scored[0].predictions) if scored and scored[0].predictions is not None else 0
-    return Leaderboard(on, n, rows, pairs, tuple(hashes), dict(skipped or {}), tuple(notes))
+    return Leaderboard(
+        on, n, rows, pairs, tuple(hashes), dict(skipped or {}), tuple(notes),
+        _ensemble(scored, on, seed),
+    )  # fmt: skip
+
+
+def _ensemble(scored: Sequence[Contender], on: str, seed: int) -> Ensemble | None:
+    tables = {c.name: c.predictions for c in scored if c.predictions is not None}
+    speeds = [c.costs.speed if c.costs else None for c in scored]
+    return ensemble(tables, [s.milliseconds if s else None for s in speeds], on, seed)
 
 
 def _place(found: Evaluation | None, run: Contender) -> tuple[float, float, float]:
@@ -345,49 +358,3 @@ def _cost(run: Contender, *, timed: bool) -> float:
     if timed and run.costs.speed is not None:
         return run.costs.speed.milliseconds
     return float(run.costs.multiply_adds)
-
-
-def _best_words(board: Leaderboard, first: Row, found: Evaluation) -> str:
-    """How good the first is, and whom it is better than."""
-    ends = f"95% interval {found.interval.low:.1%} to {found.interval.high:.1%}"
-    words = f"{first.name} is right in {found.accuracy:.1%} of {board.n:,} images ({ends})"
-    others = board.scored[1:]
-    if len(others) == 1:
-        other = others[0].name
-        return f"{words}. Against {other}: {board.pair(first.name, other).verdict}."
-    beaten = [row.name for row in others if not row.as_good]
-    if len(beaten) == len(others):
-        return f"{words}: better than each of the other {len(others)}, and not by luck."
-    if beaten:
-        return f"{words}: better than {_listed(beaten)}, and not by luck."
-    return f"{words}; none of the other {len(others)} can be told from it."
-
-
-def _choice_words(first: Row, equals: Sequence[Row], choice: Row) -> str:
-    """Which of those that are as good to take, and why."""
-    names = _listed([row.name for row in equals])
-    told = f"Not to be told from {first.name} on these images: {names}."
-    timed = all(row.run.costs is not None and row.run.costs.speed is not None for row in equals)
-    timed = timed and first.run.costs is not None and first.run.costs.speed is not None
-    mine = _cost_words(choice.run.costs, timed=timed)
-    theirs = _cost_words(first.run.costs, timed=timed)
-    if not mine or not theirs:
-        return told
-    if choice is first:
-        return f"{told} {first.name} costs least of them, too{f': {mine}' if mine else ''}."
-    if mine == theirs:
-        return f"{told} {choice.name} costs as much."
-    return f"{told} {choice.name} costs least: {mine} against {theirs}."
-
-
-def _cost_words(costs: Costs | None, *, timed: bool) -> str:
-    if costs is None:
-        return ""
-    if timed and costs.speed is not None:
-        return f"{costs.speed.milliseconds:.2f} ms per image"
-    return f"{costs.multiply_adds / 1e6:,.0f} million multiply-adds per image"
-
-
-def _listed(names: Sequence[str], most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -1,4 +1,8 @@
-"""A leaderboard as tables: text for a terminal, CSV for spreadsheets."""
+"""A leaderboard as tables: text for a terminal, CSV for spreadsheets.
+
+In a narrow terminal columns give way: first what is the same in all rows, then what the page and
+the CSV have, too. Rank, run, accuracy and its interval always stay.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +10,71 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bowerbird import storage
+from bowerbird.comparison.ensemble import Ensemble
 from bowerbird.comparison.leaderboard import Leaderboard, Row
 from bowerbird.models.columns import aligned
 
 __all__ = ["csv_tables", "text_table"]
 
 _TITLES = (
-    "", "run", "network", "method", "accuracy", "95 % interval", "macro F1", "validation",
-    "trained in", "parameters", "multiply-adds", "file", "ms/image", "memory",
+    "", "run", "network", "method", "settings", "accuracy", "95 % interval", "macro F1",
+    "validation", "trained in", "parameters", "multiply-adds", "file", "ms/image", "memory",
 )  # fmt: skip
+_LEFT = {"", "run", "network", "method", "settings"}
+_GIVE_WAY = (
+    "file", "multiply-adds", "memory", "validation", "parameters", "settings", "method",
+    "trained in", "macro F1", "network", "ms/image",
+)  # fmt: skip
+_SHOWN_ELSEWHERE = {"model", "method", "lock_test", "refit"}
+_LONGEST = 60
 _COSTS = ("parameters", "multiply_adds", "file_mb", "seconds_training")
 _SPEED = ("milliseconds", "memory_mb", "before_mb", "precision", "batch", "threads", "device")
 
 
-def text_table(board: Leaderboard) -> str:
-    """The leaderboard for a terminal, a line per run."""
-    lines = [_cells(row) for row in board.rows]
-    return "\n".join(aligned([_TITLES, *lines], words=4))
+def text_table(board: Leaderboard, width: int | None = None) -> str:
+    """The leaderboard for a terminal, a line per run, and one for all of them together.
+
+    Args:
+        board: the runs.
+        width: characters in a line; by default as many as all columns take.
+    """
+    lines = [_TITLES, *map(_cells, board.rows)]
+    if board.ensemble is not None:
+        lines.append(_together(board.ensemble))
+    columns = dict(zip(_TITLES, zip(*lines, strict=True), strict=True))
+    for name in _idle(board, columns):
+        del columns[name]
+    runs = slice(1, 1 + len(board.rows))
+    same = [name for name in ("network", "method") if len(set(columns[name][runs])) == 1]
+    for name in (*same, *_GIVE_WAY):
+        if width is None or max(map(len, _text(columns))) <= width:
+            break
+        columns.pop(name, None)
+    return "\n".join(_text(columns))
+
+
+def _idle(board: Leaderboard, columns: Mapping[str, Sequence[str]]) -> list[str]:
+    """Columns that say nothing here, or say it twice."""
+    empty = {name for name, cells in columns.items() if not set(cells[1:]) - {"", "-"}}
+    twice = board.on == "val" and len(board.scored) == len(board.rows)
+    always = {"", "run", "network", "method", "accuracy", "95 % interval"}
+    return [*(empty - always), *(["validation"] if twice and "validation" not in empty else [])]
+
+
+def _text(columns: Mapping[str, Sequence[str]]) -> list[str]:
+    lines = list(zip(*columns.values(), strict=True))
+    return aligned(lines, words=sum(name in _LEFT for name in columns))
+
+
+def _together(found: Ensemble) -> tuple[str, ...]:
+    held = found.evaluation
+    ends = f"{held.interval.low:.1%} to {held.interval.high:.1%}"
+    cells = dict.fromkeys(_TITLES, "")
+    cells |= {"": "+", "run": "together", "method": "ensemble", "accuracy": f"{held.accuracy:.1%}"}
+    cells |= {"95 % interval": ends, "macro F1": f"{held.macro_f1:.3f}"}
+    if found.milliseconds is not None:
+        cells["ms/image"] = f"{found.milliseconds:.2f}"
+    return tuple(cells.values())
 
 
 def csv_tables(board: Leaderboard) -> dict[str, str]:
@@ -43,7 +95,15 @@ def _cells(row: Row) -> tuple[str, ...]:
         scores = (f"{found.accuracy:.1%}", ends, f"{found.macro_f1:.3f}")
     validation = f"{run.validation:.1%}" if run.validation is not None else "-"
     place = f"{mark}{row.rank}" if row.rank else "-"
-    return (place, row.name, run.network, run.method, *scores, validation, *_cost_cells(row))
+    who = (place, row.name, run.network, run.method, _settings(run.settings))
+    return (*who, *scores, validation, *_cost_cells(row))
+
+
+def _settings(apart: Mapping[str, str]) -> str:
+    """Those that aren't told elsewhere in the line; too many are left to the page."""
+    said = [f"{name}={value}" for name, value in apart.items() if name not in _SHOWN_ELSEWHERE]
+    text = " ".join(said)
+    return text if len(text) <= _LONGEST else f"{len(said)} differ"
 
 
 def _cost_cells(row: Row) -> tuple[str, ...]:

@@ -155,6 +155,7 @@ def predict(
     *,
     predictor: Predictor | None = None,
     estimator: str | None = None,
+    ensemble: Sequence[Run] = (),
 ) -> tuple[Predictions, list[Problem]]:
     """Class probabilities for any images, and those that can't be read.
 
@@ -163,11 +164,13 @@ def predict(
         dataset: e.g. ``read_images(folder, labelled=False)``.
         predictor: of this run, if there is one already.
         estimator: name of one that the run keeps, to be used in place of its classifier.
+        ensemble: other runs of the same classes; the mean of all their probabilities is taken.
 
     Raises:
-        RunError: the run has no model yet, or keeps no such estimator.
+        ConfigError: the runs tell different classes apart, or there is an estimator beside them.
+        RunError: a run has no model yet, or keeps no such estimator.
     """
-    predictor = predictor or predictor_of(run, estimator)
+    predictor = predictor or predictor_of(run, estimator, ensemble)
     verdicts = check([dataset.path(i) for i in range(len(dataset))], remember=False)
     good = [i for i, verdict in enumerate(verdicts) if verdict.content_hash and not verdict.reason]
     bad = [
@@ -180,12 +183,27 @@ def predict(
     return found, [*dataset.problems, *bad, *late]
 
 
-def predictor_of(run: Run, estimator: str | None = None) -> Predictor:
+def predictor_of(run: Run, estimator: str | None = None, ensemble: Sequence[Run] = ()) -> Predictor:
     """What names images: the run's network, with an estimator that it keeps or its own classifier.
 
+    Args:
+        run: finished.
+        estimator: name of one that the run keeps.
+        ensemble: other runs, whose probabilities are averaged with this one's.
+
     Raises:
-        RunError: the run has no model yet, or keeps no such estimator.
+        ConfigError: the runs tell different classes apart, or there is an estimator beside them.
+        RunError: a run has no model yet, or keeps no such estimator.
     """
+    if ensemble and estimator is not None:
+        raise ConfigError(
+            "An ensemble averages what the runs' own classifiers say: leave out --estimator, or "
+            "--with."
+        )
+    if ensemble:
+        from bowerbird.evaluation.ensemble import EnsemblePredictor  # made of this Predictor, too
+
+        return EnsemblePredictor(run, ensemble)
     if estimator is None:
         return Predictor(run)
     from bowerbird.evaluation.by_estimator import EstimatorPredictor  # made of this Predictor

@@ -99,6 +99,7 @@ def write_comparison(
             facts=_facts(board),
             columns=columns,
             lines=[_line(row, columns) for row in board.rows],
+            ensemble=_ensemble(board, columns),
             conditions=_conditions(board),
             pairs=board.pairs[:_PAIRS],
             charts={
@@ -184,6 +185,18 @@ def _costs(costs: Costs | None) -> dict[str, tuple[str, str]]:
         if speed.memory_mb is not None:
             cells["memory"] = (f"{speed.memory_mb:,.0f} MB", "")
     return cells
+
+
+def _ensemble(board: Leaderboard, columns: Sequence[str]) -> list[tuple[str, str]]:
+    """Cells of all runs together; empty where there are fewer than two."""
+    if (found := board.ensemble) is None:
+        return []
+    ends, held = found.evaluation.interval, found.evaluation
+    shown = f"{100 * ends.low:.1f} to {100 * ends.high:.1f} %"
+    cells = {"accuracy": (percent(held.accuracy), shown), "macro F1": (f"{held.macro_f1:.3f}", "")}
+    if found.milliseconds is not None:
+        cells["ms per image"] = (f"{found.milliseconds:.2f}", "")
+    return [cells.get(name, (_NONE, "")) for name in columns]
 
 
 def _conditions(board: Leaderboard) -> str:

@@ -32,6 +32,7 @@ def predict(
     output: Path | None = None,
     *,
     estimator: str | None = None,
+    ensemble: Sequence[str | Path] = (),
     sheet: Path | None = None,
     sheet_most: int = MOST,
     as_json: bool = False,
@@ -46,13 +47,14 @@ def predict(
         names: files and folders.
         output: a file, or None for standard output.
         estimator: name of one that the run keeps, to be used in place of its classifier.
+        ensemble: folders of other runs; the mean of all their probabilities is taken.
         sheet: draw the images with what they were taken for into this file, and more pages
             beside it; see `sheets`.
         sheet_most: images that are drawn, in all.
         as_json: JSON instead of CSV.
 
     Raises:
-        ConfigError: the sheet's name is no figure's.
+        ConfigError: the sheet's name is no figure's, or the runs tell different classes apart.
         DataError: nothing was named, or no image is there.
     """
     opened, drawn = load_run(run), Sheets(sheet, sheet_most) if sheet else None
@@ -61,7 +63,7 @@ def predict(
     from bowerbird.evaluation.predict import predictor_of
     from bowerbird.evaluation.rows import rows_of, writing
 
-    predictor = predictor_of(opened, estimator)
+    predictor = predictor_of(opened, estimator, [load_run(other) for other in ensemble])
     if not predictor.soft:
         progress.say(f"{estimator} gives no probabilities: their columns stay empty.")
     named = [fetch(name).expanduser() for name in names if str(name)]
