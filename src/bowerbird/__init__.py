@@ -68,8 +68,8 @@ if TYPE_CHECKING:
     from bowerbird.workflow.bakeoffs import bakeoff
     from bowerbird.workflow.comparing import leaderboard
     from bowerbird.workflow.diagnosing import diagnose
+    from bowerbird.workflow.folds import CrossValidation, cross_validate
     from bowerbird.workflow.probing import probe
-    from bowerbird.workflow.splitting import CrossValidation, cross_validate
 
 _HOMES = {
     "auditing": ("Audit", "audit"),
@@ -121,7 +121,7 @@ _HOMES = {
     "runs": ("Run", "load_run"),
     "training.fit": ("fit", "resume"),
     "training.rates": ("RateCurve", "find_rate"),
-    "workflow.splitting": ("CrossValidation", "cross_validate"),
+    "workflow.folds": ("CrossValidation", "cross_validate"),
     "workflow": ("demo", "train"),
     "workflow.diagnosing": ("diagnose",),
     "workflow.ablating": ("ablate",),

@@ -1,27 +1,21 @@
-"""Journeys around a split: every fold trained, locked test images, and a split as a table."""
+"""Journeys around a split: locked test images, and a split as a table."""
 
 from __future__ import annotations
 
-import statistics
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from bowerbird import workflow
 from bowerbird.config import NetworkConfig, ReadConfig, Recipe, SplitConfig, TrainConfig
-from bowerbird.errors import ConfigError, DataError, Interrupted, RunError
+from bowerbird.errors import ConfigError, DataError
 from bowerbird.evaluation.looks import Looks, looks_at
-from bowerbird.evaluation.metrics import score
 from bowerbird.evaluation.predict import evaluate
-from bowerbird.evaluation.results import Evaluation, Predictions
 from bowerbird.progress import log_to
 from bowerbird.runs import Run, load_run
-from bowerbird.workflow import splitting, training
-from bowerbird.workflow.splitting import CrossValidation, cross_validate, write_split
+from bowerbird.workflow.splitting import write_split
 from drawing import draw_folder
 
 TINY = TrainConfig(method="probe", views=1, precision="float32", workers=1)
@@ -55,96 +49,6 @@ def recipe(data: Path, **settings: Any) -> Recipe:
 def times(run: Run) -> Looks | None:
     opened = load_run(run.path)
     return looks_at(opened, opened.manifest()[1])
-
-
-def evaluation(*right: bool) -> Evaluation:
-    table = np.array([[0.8, 0.2] if good else [0.2, 0.8] for good in right], np.float32)
-    names = tuple(f"{number}.jpg" for number in range(len(right)))
-    return score(Predictions(names, ("cat", "dog"), table, np.zeros(len(right))), on="val")
-
-
-# Cross-validation
-
-
-@pytest.mark.usefixtures("plain")
-def test_each_fold_is_a_run(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    found = cross_validate(recipe(data, folds=3))
-    assert [run.path for run in found.runs] == [
-        tmp_path / "runs" / f"shapes-fold{fold}" for fold in (1, 2, 3)
-    ]
-    seen: Counter[str] = Counter()
-    for number, run in enumerate(found.runs, start=1):
-        dataset, parts = run.manifest()
-        seen.update(dataset.samples[i].path for i in parts.indices("val"))
-        assert len(parts.indices("test")) == 9
-        assert not (run.path / "predictions_test.csv").exists()
-        assert (run.recipe.split.folds, run.recipe.split.fold) == (3, number)
-        assert times(run) == Looks(0, 0, locked=True)
-    assert len(seen) == 24
-    assert set(seen.values()) == {1}
-    assert found.pooled.n == 24
-    right = sum(evaluation.accuracy * evaluation.n for evaluation in found.evaluations)
-    assert found.pooled.accuracy == pytest.approx(right / 24)
-    again = workflow.read_and_split(found.runs[1].recipe)[1]
-    assert again.assignment == found.runs[1].manifest()[1].assignment
-    assert cross_validate(recipe(data, folds=2)).runs[1].path.name == "shapes-2-fold2"
-
-
-def test_mean_spread_and_pooled_score() -> None:
-    scores = [evaluation(True, True, True, False), evaluation(True, False), evaluation(True)]
-    pooled = splitting._pooled(scores)
-    found = CrossValidation((), tuple(scores), pooled)
-    assert found.mean == pytest.approx((0.75 + 0.5 + 1) / 3)
-    assert found.spread == pytest.approx(statistics.stdev([0.75, 0.5, 1]))
-    assert (pooled.n, pooled.on) == (7, "val")
-    assert pooled.accuracy == pytest.approx(5 / 7)
-    assert repr(found).startswith("CrossValidation(0 folds, accuracy 0.750 ± 0.250, pooled 0.714 [")
-    assert found.to_dict()["accuracies"] == [0.75, 0.5, 1]
-
-
-def test_settings_that_leave_nothing_to_cross_validate(data: Path, tmp_path: Path) -> None:
-    for wrong in ({}, {"folds": 3, "fold": 1}):
-        with pytest.raises(ConfigError, match="Say how many folds"):
-            cross_validate(recipe(data, **wrong), tmp_path / "x")
-    refit = recipe(data, folds=3).model_copy(
-        update={"train": TINY.model_copy(update={"refit": True})}
-    )
-    with pytest.raises(ConfigError, match="--refit"):
-        cross_validate(refit, tmp_path / "x")
-    with pytest.raises(ConfigError, match="No data is named"):
-        cross_validate(Recipe(split=SplitConfig(folds=2)), tmp_path / "x")
-    with pytest.raises(ConfigError, match="Which of the 3 folds"):
-        workflow.train(recipe(data, folds=3), tmp_path / "x")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_taken_folder_is_noticed_before_any_work(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "x-fold3").mkdir()
-    (tmp_path / "x-fold3" / "mine.txt").write_text("")
-    monkeypatch.setattr(training, "train", lambda *_: pytest.fail("trained already"))
-    with pytest.raises(RunError, match=r"x-fold3 exists already.*--out"):
-        cross_validate(recipe(data, folds=3), tmp_path / "x")
-
-
-def test_an_interrupt_tells_how_to_go_on(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[int] = []
-
-    def train(one: Recipe, out: Path) -> Any:
-        calls.append(one.split.fold or 0)
-        if len(calls) == 2:
-            raise Interrupted("Stopped. Go on with: bowerbird resume X")
-        return Run(out, one, ()), {"val": evaluation(True)}
-
-    monkeypatch.setattr(training, "train", train)
-    words = f"--folds 3 --fold 3 --lock-test --out {tmp_path / 'x-fold3'}$"
-    with pytest.raises(Interrupted, match=rf"bowerbird resume X; then .*{words}"):
-        cross_validate(recipe(data, folds=3), tmp_path / "x")
-    assert calls == [1, 2]
 
 
 # The locked test split

@@ -10,7 +10,7 @@ from bowerbird.cli.app import Flat, Json, SplitOptions, app, print_json, recipe_
 from bowerbird.config import ReadConfig
 
 if TYPE_CHECKING:
-    from bowerbird.workflow.splitting import CrossValidation
+    from bowerbird.workflow.folds import CrossValidation
 
 __all__ = ["print_folds", "split"]
 

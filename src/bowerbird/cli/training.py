@@ -53,7 +53,7 @@ def train(
     given = {"read": read, "split": split, "network": network, "train": settings}
     recipe = recipe_of(data, config, given)
     if recipe.split.folds is not None and recipe.split.fold is None:
-        from bowerbird.workflow.splitting import cross_validate
+        from bowerbird.workflow.folds import cross_validate
 
         print_folds(cross_validate(recipe, out), as_json)
         return

@@ -38,13 +38,13 @@ from bowerbird.workflow import training
 from bowerbird.workflow.ablation_asked import (
     arms_of,
     check_different,
-    check_same,
     on_epochs,
     on_reach,
     read_asked,
     ready,
     usual_seeds,
 )
+from bowerbird.workflow.asked import check_same
 from bowerbird.workflow.reading import read_and_split
 
 if TYPE_CHECKING:
@@ -158,11 +158,11 @@ class _Journey:
         }
         before = read_asked(file)
         if before:
-            check_same(
-                self.folder, {"kind": before["kind"]} | before["base"], {"kind": self.kind} | base
-            )
+            old, new = {"kind": before["kind"]} | before["base"], {"kind": self.kind} | base
+            check_same(str(self.folder), old, new, "ablation")
             for name, asked in runs.items():
-                check_same(self.folder, before["runs"].get(name, asked), asked, f" {name}")
+                known = before["runs"].get(name, asked)
+                check_same(str(self.folder), known, asked, "ablation", f" {name}")
         known = before.get("runs", {}) | runs
         storage.write_json(file, {"kind": self.kind, "base": base, "runs": known})
 
@@ -234,7 +234,7 @@ class _Journey:
         """The split of a run that is there already, so that all have the same."""
         for seed in self.seeds:
             for arm in self.arms:
-                if _begun(self._place(arm, seed)):
+                if training.begun(self._place(arm, seed)):
                     before, frozen = load_run(self._place(arm, seed)).manifest()
                     if (frozen.assignment, frozen.hashes) != (parts.assignment, parts.hashes):
                         progress.say(
@@ -350,19 +350,11 @@ def _check_images(parts: Split, *, test: bool) -> None:
         raise ConfigError("--test-winner: there are no test images. Hold some out with --test.")
 
 
-def _begun(folder: Path) -> bool:
-    """Whether a run's folder was made to its end; see `training.fit`."""
-    try:
-        return "network_given" in load_run(folder).environment()
-    except RunError:
-        return False
-
-
 def _trained(folder: Path, recipe: Recipe, dataset: Dataset, parts: Split) -> Run:
     """The run, trained and reported, from wherever it stopped."""
     from bowerbird.training import fit
 
-    if not _begun(folder):
+    if not training.begun(folder):
         if (folder / "history.csv").exists():  # it was trained, and is damaged: say how
             load_run(folder).environment()
         if folder.exists():  # stopped while it was being made

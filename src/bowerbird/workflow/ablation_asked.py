@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ from bowerbird.workflow import training
 __all__ = [
     "arms_of",
     "check_different",
-    "check_same",
     "on_epochs",
     "on_reach",
     "read_asked",
@@ -120,32 +119,6 @@ def usual_seeds(arms: Sequence[Arm], recipe: Recipe, notes: list[str]) -> int:
         return _SEEDS
     notes.append("One seed per arm: there is no chance in a probe.")
     return 1
-
-
-def check_same(
-    folder: Path, before: Mapping[str, Any], now: Mapping[str, Any], run: str = ""
-) -> None:
-    """Refuse to go on with other settings than those a folder was begun with.
-
-    Raises:
-        ConfigError: the first setting that differs is named.
-    """
-    old, new = dict(_flat(before)), dict(_flat(now))
-    other = [name for name in new if old.get(name) != new[name]]
-    if other:
-        name = other[0]
-        raise ConfigError(
-            f"{folder} holds another ablation:{run} {name} was {old.get(name)!r} and is now "
-            f"{new[name]!r}. Give the same settings to go on with it, or choose another --out."
-        )
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def read_asked(file: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from bowerbird import machine, progress, storage
 from bowerbird.config import Recipe, TrainConfig
 from bowerbird.data.dataset import Dataset
 from bowerbird.data.splitting.splits import Split
-from bowerbird.errors import ConfigError, Interrupted
+from bowerbird.errors import ConfigError, Interrupted, RunError
 from bowerbird.evaluation.results import Evaluation
 from bowerbird.runs import Run, check_free, load_run
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 from bowerbird.workflow.diagnosing import diagnose
 from bowerbird.workflow.reading import read_and_split
 
-__all__ = ["find_rate", "finish", "idle_settings", "resume", "train"]
+__all__ = ["begun", "find_rate", "finish", "idle_settings", "resume", "train"]
 
 
 def train(recipe: Recipe, out: Path | None = None) -> tuple[Run, dict[str, Evaluation]]:
@@ -91,6 +91,14 @@ def finish(run: Run) -> dict[str, Evaluation]:
             "Stopped; the trained model is saved. For its scores and its report: "
             f"bowerbird resume {run.path}"
         ) from error
+
+
+def begun(folder: Path) -> bool:
+    """Whether a run's folder was made to its end; see `training.fit`."""
+    try:
+        return "network_given" in load_run(folder).environment()
+    except RunError:
+        return False
 
 
 def find_rate(recipe: Recipe, figure: Path) -> RateCurve:
