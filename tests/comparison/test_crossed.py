@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
+from bowerbird.comparison.bootstrap import bootstrap_difference
 from bowerbird.comparison.crossed import crossed_difference
-from bowerbird.comparison.significance import bootstrap_difference, mcnemar
+from bowerbird.comparison.significance import mcnemar
 from bowerbird.errors import DataError
 from bowerbird.evaluation.results import Interval
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from math import comb
 
 import numpy as np
 import pytest
 
+from bowerbird.comparison.bootstrap import bootstrap_difference, bootstrap_macro_f1
 from bowerbird.comparison.significance import (
-    bootstrap_difference,
-    bootstrap_macro_f1,
+    LIMIT,
     holm,
     mcnemar,
     p_words,
     paired_test,
     percent_pair,
+    sign_flips,
 )
 from bowerbird.errors import DataError
 from bowerbird.evaluation.metrics import score
@@ -149,3 +151,68 @@ def test_scores_that_do_not_fit_are_refused(scores: tuple[list[int], list[int]])
     for test in (mcnemar, bootstrap_difference, paired_test):
         with pytest.raises(DataError, match="image by image"):
             test(*scores)
+
+
+# Images that belong together
+
+
+def _flips(sums: list[int]) -> float:
+    """By trying all signs."""
+    signs = np.array(list(itertools.product((1, -1), repeat=len(sums))))
+    return float((np.abs(signs @ np.array(sums)) >= abs(sum(sums))).mean())
+
+
+@pytest.mark.parametrize(
+    "sums", [[3, 1, 1, -1], [5, 5, 5], [2, -2], [1] * 9 + [-1] * 3, [4, 3, -2, 2, 1, 1], [7]]
+)
+def test_flipping_signs_is_exact(sums: list[int]) -> None:
+    assert sign_flips(sums) == pytest.approx(_flips(sums), rel=1e-12)
+    assert sign_flips([-value for value in sums]) == pytest.approx(_flips(sums), rel=1e-12)
+
+
+def test_single_images_are_mcnemars_test() -> None:
+    for only_a, only_b in ((3, 17), (40, 71), (5, 5), (0, 1)):
+        a, b = _rights(9, only_a, only_b, 4)
+        wanted = mcnemar(a, b).p_value
+        assert sign_flips(a.astype(int) - b) == pytest.approx(wanted, rel=1e-9)
+        found = paired_test(a, b, groups=np.arange(len(a)))
+        assert (found.p_value, found.groups) == (wanted, None)
+        assert found.difference.interval == paired_test(a, b).difference.interval
+    assert sign_flips([]) == 1
+
+
+def test_copies_of_images_make_nothing_surer() -> None:
+    """Eight images of nine that one of the two is right about; each picture six times."""
+    a, b = _rights(20, 8, 1, 3)
+    once, groups = paired_test(a, b), np.repeat(np.arange(len(a)), 6)
+    found = paired_test(np.repeat(a, 6), np.repeat(b, 6), groups=groups)
+    assert found.p_value == pytest.approx(once.p_value)
+    assert found.groups == len(a)
+    assert found.counts.p_value < 0.001
+    assert found.p_value > 0.03
+    ends, wanted = found.difference.interval, once.difference.interval
+    assert (ends.low, ends.high) == pytest.approx((wanted.low, wanted.high), abs=1e-9)
+
+
+def test_false_alarms_of_groups_stay_below_the_limit() -> None:
+    """Two equally good networks whose mistakes come by patient: 40 patients of ten images."""
+    random, alarms, naive = np.random.default_rng(1), 0, 0
+    groups = np.repeat(np.arange(40), 10)
+    for _ in range(300):
+        a, b = (random.random(40)[groups] < 0.8 for _ in range(2))
+        found = paired_test(a, b, groups=groups, draws=100)
+        alarms, naive = alarms + found.is_sure, naive + (found.counts.p_value < LIMIT)
+    assert alarms / 300 <= 0.07
+    assert naive / 300 > 0.3
+
+
+def test_macro_f1_is_drawn_by_group() -> None:
+    """Groups of one class that are all right or all wrong vary as single images do."""
+    targets = np.arange(60) % 3
+    said = np.where(np.arange(60) < 12, (targets + 1) % 3, targets)
+    single = bootstrap_macro_f1(targets, [said], 3)
+    groups = np.repeat(np.arange(60), 8)
+    eight = bootstrap_macro_f1(np.repeat(targets, 8), [np.repeat(said, 8)], 3, groups=groups)
+    alone = bootstrap_macro_f1(np.repeat(targets, 8), [np.repeat(said, 8)], 3)
+    assert eight.std() == pytest.approx(single.std(), rel=0.1)
+    assert alone.std() < 0.5 * single.std()

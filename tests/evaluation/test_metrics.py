@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
 from bowerbird.errors import DataError
-from bowerbird.evaluation.metrics import confusion, is_ordered, score, wilson
+from bowerbird.evaluation.intervals import wilson
+from bowerbird.evaluation.metrics import confusion, is_ordered, score
 from bowerbird.evaluation.results import Evaluation, Predictions
 
 

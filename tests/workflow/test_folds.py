@@ -88,6 +88,22 @@ def test_each_fold_is_a_run(data: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert cross_validate(recipe(data, folds=2)).runs[1].path.name == "shapes-2-fold2"
 
 
+@pytest.mark.usefixtures("plain")
+def test_images_that_belong_together_are_counted_as_groups(data: Path, tmp_path: Path) -> None:
+    """Images 0 and 1 of each class."""
+    grouped = recipe(data, folds=2, group_by=r"path:train/([a-z]+)/[a-z]+_00[01]\.")
+    found = cross_validate(grouped, tmp_path / "x")
+    alone = cross_validate(recipe(data, folds=2), tmp_path / "y")
+    assert found.pooled.groups is not None
+    assert found.pooled.groups < (alone.pooled.groups or 24)
+    for fold in found.evaluations:
+        assert fold.groups is not None
+        assert fold.groups < fold.n
+        assert fold.predictions is not None
+        assert len(np.unique(fold.predictions.groups)) == fold.groups
+    assert found.pooled.groups == sum(fold.groups or 0 for fold in found.evaluations)
+
+
 def test_mean_spread_and_pooled_score() -> None:
     scores = [
         evaluation(True, True, True, False),

@@ -35,7 +35,7 @@ import numpy.typing as npt
 
 from bowerbird.data.dataset import Dataset
 from bowerbird.data.prints import groups_of
-from bowerbird.evaluation.metrics import wilson
+from bowerbird.evaluation.intervals import wilson
 
 __all__ = ["LeftOut", "centred", "leave_one_out", "rows_together", "second_opinion"]
 

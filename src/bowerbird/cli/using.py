@@ -194,9 +194,11 @@ def cache(
 
 
 def _described(evaluation: Evaluation) -> str:
+    images = f"{evaluation.n} images"
+    images += f" in {evaluation.groups} groups" if evaluation.groups else ""
     figures = {
         "accuracy": f"{evaluation.accuracy:.1%}  95 % interval "
-        f"{evaluation.interval.low:.1%} to {evaluation.interval.high:.1%}, {evaluation.n} images",
+        f"{evaluation.interval.low:.1%} to {evaluation.interval.high:.1%}, {images}",
         "balanced accuracy": f"{evaluation.balanced_accuracy:.1%}",
         "macro F1": f"{evaluation.macro_f1:.3f}",
         "always the commonest": f"{evaluation.majority_baseline:.1%}",

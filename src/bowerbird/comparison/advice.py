@@ -25,7 +25,7 @@ from bowerbird.comparison.symptoms import (
     improving,
     unlearned,
 )
-from bowerbird.evaluation.metrics import wilson
+from bowerbird.evaluation.intervals import wilson
 
 if TYPE_CHECKING:
     from bowerbird.models.catalogue import Entry

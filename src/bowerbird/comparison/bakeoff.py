@@ -20,7 +20,7 @@ from bowerbird.comparison.choosing import taken
 from bowerbird.comparison.costs import pareto
 from bowerbird.comparison.halving import Dropped, Round
 from bowerbird.comparison.significance import PairedTest, holm, p_words, paired_test
-from bowerbird.evaluation.metrics import wilson
+from bowerbird.evaluation.intervals import wilson
 from bowerbird.evaluation.results import Interval
 
 __all__ = ["WAY_WORDS", "Arm", "Bakeoff", "Score"]

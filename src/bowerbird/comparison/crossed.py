@@ -31,7 +31,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bowerbird.comparison.significance import CONFIDENCE, bootstrap_difference, mcnemar, p_words
+from bowerbird.comparison.bootstrap import CONFIDENCE, bootstrap_difference
+from bowerbird.comparison.significance import mcnemar, p_words
 from bowerbird.errors import DataError
 from bowerbird.evaluation.results import Interval
 

@@ -13,6 +13,7 @@ Decisions:
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -96,12 +97,12 @@ def ensemble(
         return None
     first = next(iter(tables.values()))
     mean = np.mean([np.asarray(table.probabilities, float) for table in tables.values()], axis=0)
-    said = Predictions(first.paths, first.classes, mean, first.targets, first.root)
+    said = dataclasses.replace(first, probabilities=mean.astype(np.float32))
     known = [value for value in milliseconds if value is not None]
     return Ensemble(
         tuple(tables),
         score(said, on),
-        paired_test(said.correct, first.correct, seed=seed),
+        paired_test(said.correct, first.correct, groups=first.groups, seed=seed),
         sum(known) if len(known) == len(tables) else None,
         milliseconds[0],
     )

@@ -18,7 +18,7 @@ from typing import Any
 
 from bowerbird.auditing.doubts import Doubts
 from bowerbird.comparison.trends import difference
-from bowerbird.evaluation.metrics import wilson
+from bowerbird.evaluation.intervals import wilson
 from bowerbird.evaluation.results import Interval
 
 WRONG = 0.01

@@ -24,16 +24,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bowerbird.comparison.bootstrap import Difference, bootstrap_macro_f1
 from bowerbird.comparison.costs import Costs
 from bowerbird.comparison.ensemble import Ensemble, ensemble
 from bowerbird.comparison.entrants import Curve
-from bowerbird.comparison.significance import (
-    Difference,
-    PairedTest,
-    bootstrap_macro_f1,
-    holm,
-    paired_test,
-)
+from bowerbird.comparison.significance import PairedTest, holm, paired_test
 from bowerbird.comparison.wording import summary
 from bowerbird.evaluation.metrics import score
 from bowerbird.evaluation.results import Evaluation, Interval, Predictions
@@ -315,7 +310,8 @@ def _drawn(scored: Sequence[Contender], seed: int) -> dict[str, npt.NDArray[np.f
     if not tables:
         return {}
     said = [table.predicted for table in tables]
-    found = bootstrap_macro_f1(tables[0].targets, said, len(tables[0].classes), seed=seed)
+    classes, groups = len(tables[0].classes), tables[0].groups
+    found = bootstrap_macro_f1(tables[0].targets, said, classes, groups=groups, seed=seed)
     return {c.name: row for c, row in zip(scored, found, strict=True)}
 
 
@@ -329,7 +325,8 @@ def _pairs(
     for a, b in itertools.combinations(scored, 2):
         if a.predictions is None or b.predictions is None:
             continue
-        test = paired_test(a.predictions.correct, b.predictions.correct, seed=seed)
+        rights = a.predictions.correct, b.predictions.correct
+        test = paired_test(*rights, groups=a.predictions.groups, seed=seed)
         value = judged[a.name].macro_f1 - judged[b.name].macro_f1
         apart = Difference(value, _interval(drawn[a.name] - drawn[b.name]))
         raw.append(Pair(a.name, b.name, test, apart))

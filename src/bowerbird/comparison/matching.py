@@ -129,7 +129,9 @@ def _as_in(first: Predictions, found: Predictions) -> Predictions:
     """The same images with the paths and in the order of classes of the first run."""
     order = [found.classes.index(name) for name in first.classes]
     table = found.probabilities[:, order]
-    return Predictions(first.paths, first.classes, table, first.targets, first.root)
+    return Predictions(
+        first.paths, first.classes, table, first.targets, first.root, groups=first.groups
+    )
 
 
 def _different(

@@ -4,54 +4,44 @@ Decisions:
 - McNemar's test, exact: of the images that only one of the two names rightly, half should
   fall to either if both are equally good (Q. McNemar, Psychometrika 12, 1947; advised for
   classifiers by T. Dietterich, Neural Computation 10, 1998). Two-sided.
-- The interval of the difference is a paired bootstrap over images (percentiles). Drawing N
-  images with replacement is drawing counts of the few values that the difference of an image
-  takes, so 10,000 draws cost the same for 100 images as for 100,000. Half an image is added
-  on either side (as in A. Agresti and Y. Min, Statistics in Medicine 24, 2005): two networks
-  that agree on every image would otherwise get an interval without width.
+- The interval of the difference is a paired bootstrap over images: see `bootstrap`.
 - Several pairs at once: Holm's correction (S. Holm, Scandinavian Journal of Statistics 6,
   1979), which keeps the chance of even one false alarm below the limit.
-- Images count as independent of each other. That another training of the same network, with
-  another seed, would come out differently is not in these figures.
-
-Scores of several seeds are compared as well: `bootstrap_difference` takes any score per image,
-so also the mean over seeds.
+- Images that belong together (of one patient, of one scene, copies) are no independent
+  witnesses. Where there are such, the test flips the sign of each group's difference, exactly:
+  with groups of one image that is McNemar's test (the randomisation of paired differences of R.
+  A. Fisher, The Design of Experiments, 1935).
+- Another training of the same network, with
+  another seed, may come out differently: that is not in these figures.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_array
 from scipy.special import bdtr
+from scipy.stats import binom
 
-from bowerbird.errors import DataError
-from bowerbird.evaluation.results import Interval
+from bowerbird.comparison.bootstrap import Difference, bootstrap_difference, by_group, check_pair
 
 __all__ = [
-    "CONFIDENCE",
     "LIMIT",
-    "Difference",
     "McNemar",
     "PairedTest",
-    "bootstrap_difference",
-    "bootstrap_macro_f1",
     "holm",
     "mcnemar",
     "p_words",
     "paired_test",
     "percent_pair",
+    "sign_flips",
 ]
 
 LIMIT = 0.05
-CONFIDENCE = 0.95
 _DRAWS = 10_000
-_F1_DRAWS = 2_000
-_CELLS = 4_000_000
 
 Floats = npt.NDArray[np.float64]
 
@@ -85,41 +75,22 @@ class McNemar:
 
 
 @dataclass(frozen=True)
-class Difference:
-    """A difference of two scores on the same images, first minus second.
-
-    Attributes:
-        value: as measured.
-        interval: by bootstrap over images.
-    """
-
-    value: float
-    interval: Interval
-
-    def __repr__(self) -> str:
-        return f"Difference({self.value:+.4f} {self.interval!r})"
-
-    @property
-    def is_sure(self) -> bool:
-        """Whether the interval leaves zero out."""
-        return self.interval.low > 0 or self.interval.high < 0
-
-
-@dataclass(frozen=True)
 class PairedTest:
     """Two classifiers on the same images.
 
     Attributes:
         counts: who is right where, and the p value of that alone.
         difference: of the accuracies, first minus second.
-        p_value: McNemar's, corrected where several pairs were tested.
+        p_value: McNemar's, or that of groups; corrected where several pairs were tested.
         pairs: how many were.
+        groups: of images that belong together; None where each stands for itself.
     """
 
     counts: McNemar
     difference: Difference
     p_value: float
     pairs: int = 1
+    groups: int | None = None
 
     def __repr__(self) -> str:
         return f"PairedTest({self.difference.value:+.4f}, {p_words(self.p_value)})"
@@ -170,15 +141,9 @@ class PairedTest:
             "p_value": self.counts.p_value,
             "p_corrected": self.p_value,
             "pairs": self.pairs,
+            "groups": self.groups,
             "better": self.better,
         }
-
-
-class _Shares(NamedTuple):
-    """The values that a thing takes, and how many images take each."""
-
-    values: Floats
-    counts: Floats
 
 
 def mcnemar(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> McNemar:
@@ -195,87 +160,60 @@ def mcnemar(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> McNemar:
     McNemar(1 : 8, p = 0.039)
     """
     a, b = (np.asarray(rights, bool) for rights in (correct_a, correct_b))
-    _check(a, b)
+    check_pair(a, b)
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     tail = float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)) if only_a + only_b else 1.0
     return McNemar(int((a & b).sum()), only_a, only_b, int((~a & ~b).sum()), min(1.0, 2 * tail))
 
 
-def bootstrap_difference(
-    scores_a: npt.ArrayLike,
-    scores_b: npt.ArrayLike,
+def paired_test(
+    correct_a: npt.ArrayLike,
+    correct_b: npt.ArrayLike,
     *,
+    groups: npt.ArrayLike | None = None,
     draws: int = _DRAWS,
     seed: int = 0,
-    confidence: float = CONFIDENCE,
-) -> Difference:
-    """Difference of two mean scores over the same images, with its bootstrap interval.
-
-    Args:
-        scores_a: [N] score per image between 0 and 1: right or wrong, or the mean over seeds.
-        scores_b: [N] the same for the second.
-        draws: bootstrap samples.
-        seed: of the draws.
-        confidence: of the interval.
-
-    Raises:
-        DataError: the two don't fit each other, or are empty.
-
-    >>> bootstrap_difference([1, 1, 1, 0] * 50, [1, 0, 1, 1] * 50)
-    Difference(+0.0000 [-0.095, 0.100])
-    """
-    a, b = (np.asarray(scores, np.float64) for scores in (scores_a, scores_b))
-    _check(a, b)
-    values, counts = np.unique(np.round(a - b, 9), return_counts=True)
-    shares = _Shares(np.append(values, (1.0, -1.0)), np.append(counts, (0.5, 0.5)))
-    drawn = _means(shares, len(a), draws, np.random.default_rng(seed))
-    return Difference(float((a - b).mean()), _middle(drawn, confidence))
-
-
-def bootstrap_macro_f1(
-    targets: npt.ArrayLike,
-    predicted: Sequence[npt.ArrayLike],
-    classes: int,
-    *,
-    draws: int = _F1_DRAWS,
-    seed: int = 0,
-) -> Floats:
-    """[R, draws] macro F1 of R classifiers, all on the same resampled images.
-
-    The difference of two rows is a paired bootstrap of their difference. Macro F1 is over
-    classes that occur or are predicted in the sample, as in `evaluation.metrics`.
-
-    Args:
-        targets: [N] class indices.
-        predicted: R times [N] class indices.
-        classes: K.
-        draws: bootstrap samples.
-        seed: of the draws.
-    """
-    true = np.asarray(targets, np.int64)
-    said = [np.asarray(row, np.int64) for row in predicted]
-    random = np.random.default_rng(seed)
-    counters = [_counter(true, row, classes) for row in said]
-    chunk = max(1, _CELLS // max(1, len(true)))
-    parts = []
-    for start in range(0, draws, chunk):
-        size = min(chunk, draws - start)
-        weights = random.multinomial(len(true), np.full(len(true), 1 / len(true)), size).T
-        parts.append(np.stack([_macro_f1(counter @ weights) for counter in counters]))
-    return np.concatenate(parts, axis=1)
-
-
-def paired_test(
-    correct_a: npt.ArrayLike, correct_b: npt.ArrayLike, *, draws: int = _DRAWS, seed: int = 0
 ) -> PairedTest:
-    """McNemar's test and the bootstrap of the difference, together.
+    """McNemar's test, or that of groups, and the bootstrap of the difference, together.
+
+    Args:
+        correct_a: [N] whether the first is right.
+        correct_b: [N] whether the second is, on the same images in the same order.
+        groups: [N] which images belong together, as whole numbers; by default none do.
+        draws: bootstrap samples.
+        seed: of the draws.
 
     Raises:
         DataError: the two don't fit each other, or are empty.
     """
     counts = mcnemar(correct_a, correct_b)
-    difference = bootstrap_difference(correct_a, correct_b, draws=draws, seed=seed)
-    return PairedTest(counts, difference, counts.p_value)
+    apart = bootstrap_difference(correct_a, correct_b, groups=groups, draws=draws, seed=seed)
+    sums, _ = by_group(np.asarray(correct_a, float) - np.asarray(correct_b, float), groups)
+    if len(sums) == counts.n:
+        return PairedTest(counts, apart, counts.p_value)
+    return PairedTest(counts, apart, sign_flips(sums), groups=len(sums))
+
+
+def sign_flips(sums: npt.ArrayLike) -> float:
+    """How often flipping the signs of differences at random makes their sum at least as large.
+
+    Exact, two-sided; with differences of one image each this is McNemar's exact test.
+
+    Args:
+        sums: [G] whole numbers: of each group, how many more images the first names rightly.
+
+    >>> sign_flips([1] * 8 + [-1]), sign_flips([4, 4])
+    (0.0390625, 0.5)
+    """
+    found = np.abs(np.asarray(sums, np.float64).round().astype(np.int64))
+    total, seen = int(found.sum()), abs(int(np.asarray(sums, np.float64).round().sum()))
+    chances = np.ones(1)  # of the sum of those with a minus
+    for value, count in zip(*np.unique(found[found > 0], return_counts=True), strict=True):
+        minus = np.zeros(int(value * count) + 1)
+        minus[:: int(value)] = binom.pmf(np.arange(count + 1), count, 0.5)
+        chances = np.convolve(chances, minus)
+    sums_found = total - 2 * np.arange(total + 1)
+    return min(1.0, float(chances[np.abs(sums_found) >= seen].sum()))
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
@@ -311,41 +249,3 @@ def percent_pair(a: float, b: float) -> tuple[str, str]:
     """
     short = f"{a:.1%}", f"{b:.1%}"
     return short if a == b or short[0] != short[1] else (f"{a:.2%}", f"{b:.2%}")
-
-
-def _check(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> None:
-    if a.ndim != 1 or a.shape != b.shape or not len(a):
-        raise DataError(
-            "Two classifiers are compared image by image: one score per image and classifier, "
-            f"for the same images. Found scores of shape {list(a.shape)} and {list(b.shape)}."
-        )
-
-
-def _means(shares: _Shares, n: int, draws: int, random: np.random.Generator) -> Floats:
-    """[draws] means of n images drawn with replacement."""
-    chance = shares.counts / shares.counts.sum()
-    chunk = max(1, _CELLS // len(chance))
-    sizes = [min(chunk, draws - start) for start in range(0, draws, chunk)]
-    sums = [random.multinomial(n, chance, size) @ shares.values for size in sizes]
-    return np.concatenate(sums) / n
-
-
-def _middle(drawn: Floats, confidence: float) -> Interval:
-    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(low), float(high))
-
-
-def _counter(true: npt.NDArray[np.int64], said: npt.NDArray[np.int64], classes: int) -> csr_array:
-    """[3 K, N] who counts for what: right ones of each class, its images, those named so."""
-    n, right = len(true), np.flatnonzero(true == said)
-    rows = np.concatenate([true[right], classes + true, 2 * classes + said])
-    columns = np.concatenate([right, np.arange(n), np.arange(n)])
-    return csr_array((np.ones(len(rows), np.int64), (rows, columns)), shape=(3 * classes, n))
-
-
-def _macro_f1(counts: npt.NDArray[np.int64]) -> Floats:
-    """[draws] macro F1 from what `_counter` counts, [3 K, draws]."""
-    hits, support, named = np.split(counts, 3)
-    total = support + named
-    f1 = 2 * hits / np.maximum(total, 1)
-    return np.asarray(f1.sum(axis=0) / np.maximum((total > 0).sum(axis=0), 1), np.float64)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import factorial, hypot
 
-from bowerbird.evaluation.metrics import wilson
+from bowerbird.evaluation.intervals import wilson
 from bowerbird.evaluation.results import Interval
 
 __all__ = ["difference", "p_falling", "p_rising"]

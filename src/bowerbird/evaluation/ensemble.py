@@ -70,8 +70,10 @@ def averaged(answers: Sequence[Predictions], classes: Sequence[str]) -> Predicti
     ]
     tables = [found.probabilities[:, _order(found.classes, classes)] for found in said]
     mean = np.asarray(np.mean(tables, axis=0, dtype=np.float64), np.float32)
-    first = said[0]
-    return Predictions(first.paths, tuple(classes), mean, first.targets, first.root)
+    first, order = said[0], np.array([*_order(classes, said[0].classes), -1], np.int64)
+    return Predictions(
+        first.paths, tuple(classes), mean, order[first.targets], first.root, groups=first.groups
+    )
 
 
 def _order(classes: Sequence[str], wanted: Sequence[str]) -> list[int]:

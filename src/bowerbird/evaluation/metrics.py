@@ -1,9 +1,8 @@
-"""Scores from predictions: one function, `score`, and the interval it uses, `wilson`.
+"""Scores from predictions: one function, `score`.
 
 Decisions:
-- A score never comes without its interval: Wilson's, which stays inside 0 to 1 and is
-  honest for small n and for scores near 1 (E. B. Wilson, "Probable inference, the law of
-  succession, and statistical inference", JASA 22, 1927).
+- A score never comes without its interval, which knows of pictures that belong together: see
+  `intervals`.
 - Classes without pictures in the split don't count in means; where a figure isn't
   defined (ROC-AUC with one class) it is None, never a made-up number.
 - Quadratic kappa belongs to ordered classes. Names decide, unless the caller does:
@@ -17,15 +16,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bowerbird.errors import DataError
-from bowerbird.evaluation.results import ClassScore, Confusion, Evaluation, Interval, Predictions
+from bowerbird.evaluation.intervals import accuracy_interval
+from bowerbird.evaluation.results import ClassScore, Confusion, Evaluation, Predictions
 
-__all__ = ["confusion", "is_ordered", "score", "wilson"]
+__all__ = ["confusion", "is_ordered", "score"]
 
 _GRADE_WORDS = "grade|level|stage|score|severity|degree|rank|rating|class of risk|isup|kl|birads"
 _GRADE = re.compile(rf"^((?:{_GRADE_WORDS})?)[\s_-]*(\d+)$", re.IGNORECASE)
@@ -81,7 +80,7 @@ def score(
         on=on,
         n=n,
         accuracy=right / n,
-        interval=wilson(right, n),
+        interval=accuracy_interval(known.correct, known.groups),
         balanced_accuracy=float(np.mean([s.recall for s in occurring])),
         macro_f1=float(
             np.mean([s.f1 for s, is_seen in zip(per_class, seen, strict=True) if is_seen])
@@ -90,6 +89,7 @@ def score(
         confusion=counts,
         log_loss=_log_loss(known) if known.soft else math.nan,
         majority_baseline=int(support.max()) / n,
+        groups=known.group_count,
         top_k=_top_k(known) if known.soft else {},
         roc_auc=_roc_auc(known) if known.soft else None,
         kappa=_kappa(known, ordered),
@@ -97,24 +97,6 @@ def score(
         without_doubts=_without(predictions, [*leaked, *suspect], on, ordered) if suspect else None,
         predictions=predictions,
     )
-
-
-def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
-    """Wilson's score interval of a share, by default at 95 %.
-
-    >>> wilson(8, 10)
-    [0.490, 0.943]
-    >>> wilson(0, 0)
-    [0.000, 1.000]
-    """
-    if n == 0:
-        return Interval(0.0, 1.0)
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    share = successes / n
-    centre = share + z * z / (2 * n)
-    spread = z * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5
-    low, high = (centre - spread) / (1 + z * z / n), (centre + spread) / (1 + z * z / n)
-    return Interval(max(0.0, min(low, share)), min(1.0, max(high, share)))
 
 
 def confusion(predictions: Predictions, on: str = "") -> Confusion:

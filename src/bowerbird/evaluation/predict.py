@@ -20,6 +20,7 @@ import torch
 from bowerbird import progress, storage
 from bowerbird.data.checks import check
 from bowerbird.data.dataset import SPLITS, Dataset, Problem
+from bowerbird.data.splitting.partition import units_of
 from bowerbird.data.splitting.splits import Split
 from bowerbird.errors import ConfigError, DataError, RunError
 from bowerbird.evaluation.looks import is_locked, look
@@ -253,10 +254,23 @@ def _scored(
     run: Run, predictions: Predictions, dataset: Dataset, split: Split, on: str
 ) -> Evaluation:
     learned = ("train", "val") if run.recipe.train.refit else ("train",)
+    predictions = dataclasses.replace(predictions, groups=_groups(predictions, dataset, split, on))
     leaked = {dataset.samples[i].path for i in split.copies_of(learned)}
     marked = [n for n, path in enumerate(predictions.paths) if path in leaked]
     suspect = [n for n, path in enumerate(predictions.paths) if path in run.suspects]
     return score(predictions, on=on, leaked=marked, suspect=suspect)
+
+
+def _groups(
+    predictions: Predictions, dataset: Dataset, split: Split, on: str
+) -> npt.NDArray[np.int64] | None:
+    """Which pictures belong together: a group, the same picture, or what hangs together so."""
+    pool = [int(i) for i in split.indices(on)]
+    units = units_of(dataset, split.hashes, pool, split.alike)
+    if len(units) == len(pool):
+        return None
+    known = {dataset.samples[i].path: n for n, unit in enumerate(units) for i in unit}
+    return np.array([known.get(p, -1 - n) for n, p in enumerate(predictions.paths)], np.int64)
 
 
 def _predicted(

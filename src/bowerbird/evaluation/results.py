@@ -46,6 +46,8 @@ class Predictions:
         targets: [N] class indices; -1 where unlabelled.
         root: the folder that `paths` start from, or None.
         soft: whether these are probabilities; else each row is 1 for the class that was said.
+        groups: [N] whole numbers, the same for pictures that belong together (of one patient,
+            of one scene, copies); None where each stands for itself. Intervals go by them.
 
     Raises:
         DataError: the parts don't fit each other.
@@ -60,6 +62,7 @@ class Predictions:
     targets: NDArray[np.int64]
     root: Path | None = None
     soft: bool = True
+    groups: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         n, k = len(self.paths), len(self.classes)
@@ -76,6 +79,11 @@ class Predictions:
                 f"Predictions of {n} pictures and {k} classes need {n} targets and {n} rows of "
                 f"{k} probabilities. Found {len(self.targets)} targets, and probabilities of "
                 f"shape {list(table.shape)}."
+            )
+        if self.groups is not None and np.shape(self.groups) != (n,):
+            raise DataError(
+                f"Groups are a whole number per picture. Found shape {list(np.shape(self.groups))} "
+                f"for {n} pictures."
             )
         if n and not (self.targets.min() >= -1 and self.targets.max() < k):
             raise DataError(
@@ -98,6 +106,12 @@ class Predictions:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    @property
+    def group_count(self) -> int | None:
+        """How many groups there are; None where no two pictures belong together."""
+        count = len(self) if self.groups is None else len(np.unique(self.groups))
+        return count if count < len(self) else None
 
     @property
     def labelled(self) -> NDArray[np.bool_]:
@@ -155,6 +169,7 @@ class Predictions:
             self.targets[chosen],
             self.root,
             self.soft,
+            None if self.groups is None else np.asarray(self.groups)[chosen],
         )
 
     def to_csv(self) -> str:
@@ -277,6 +292,8 @@ class Evaluation:
         log_loss: mean of -ln of the probability given to the true class; NaN (null in JSON)
             where no probabilities were given, which leaves out `top_k` and `roc_auc`, too.
         majority_baseline: accuracy of always saying this split's commonest class.
+        groups: how many groups of pictures that belong together there are, by which the interval
+            goes; None where each picture stands for itself.
         without_leaks: the same without leaked pictures; None if none were named.
         without_doubts: the same without leaked pictures and those with suspect labels; None
             if no label is suspect.
@@ -293,6 +310,7 @@ class Evaluation:
     confusion: Confusion
     log_loss: float
     majority_baseline: float
+    groups: int | None = None
     top_k: Mapping[int, float] = field(default_factory=dict)
     roc_auc: float | None = None
     kappa: float | None = None
@@ -301,7 +319,8 @@ class Evaluation:
     predictions: Predictions | None = None
 
     def __repr__(self) -> str:
-        return f"Evaluation(accuracy {self.accuracy:.3f} {self.interval!r}, n={self.n})"
+        groups = f" in {self.groups} groups" if self.groups else ""
+        return f"Evaluation(accuracy {self.accuracy:.3f} {self.interval!r}, n={self.n}{groups})"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for `metrics.json`; without the predictions, which are a table."""
@@ -309,6 +328,7 @@ class Evaluation:
         return values | {
             "log_loss": None if math.isnan(self.log_loss) else self.log_loss,
             "interval": [self.interval.low, self.interval.high],
+            "groups": self.groups,
             "top_k": {str(k): share for k, share in self.top_k.items()},
             "per_class": [asdict(score) for score in self.per_class],
             "confusion": self.confusion.counts.tolist(),
@@ -333,6 +353,7 @@ class Evaluation:
                 **{name: values[name] for name in _PLAIN if name != "log_loss"},
                 log_loss=math.nan if values["log_loss"] is None else values["log_loss"],
                 interval=Interval(*values["interval"]),
+                groups=values.get("groups"),
                 top_k={int(k): share for k, share in values["top_k"].items()},
                 per_class=per_class,
                 confusion=Confusion(counts, tuple(s.name for s in per_class), values["on"]),

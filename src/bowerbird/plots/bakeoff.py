@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bowerbird.comparison.bakeoff import Bakeoff, Score
-from bowerbird.evaluation.metrics import wilson
+from bowerbird.evaluation.intervals import wilson
 from bowerbird.plots.style import (
     INK,
     MUTED,

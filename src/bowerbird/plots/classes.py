@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bowerbird.errors import DataError
-from bowerbird.evaluation.metrics import wilson
+from bowerbird.evaluation.intervals import wilson
 from bowerbird.evaluation.results import Evaluation
 from bowerbird.plots.style import (
     BLUE,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bowerbird import plots
-from bowerbird.evaluation.metrics import wilson
+from bowerbird.evaluation.intervals import wilson
 from bowerbird.evaluation.results import ClassScore, Evaluation, Interval, Predictions
 from bowerbird.report.content import ReportData, duration, headline, percent, split_words, told
 from bowerbird.report.figures import draw_charts

@@ -176,6 +176,11 @@ def _told(entrants: Sequence[Entrant], on: str, matched: Matched | None) -> list
         counts = zip(trained, matched.left_out, strict=True)
         left = ", ".join(f"{entrant.name} {number:,}" for entrant, number in counts if number)
         notes.append(f"Compared on the images that all have; left out: {left}.")
+    if matched is not None and (groups := matched.predictions[0].group_count):
+        notes.append(
+            f"These {len(matched.hashes):,} images are {groups:,} groups of images that belong "
+            "together or show the same: intervals and p values go by groups."
+        )
     if on == "train":
         notes.append(
             "These are the images that the runs have learned from: the best here has learned most "

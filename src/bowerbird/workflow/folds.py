@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bowerbird import machine, progress, storage
 from bowerbird.config import Recipe
@@ -29,6 +29,12 @@ from bowerbird.runs import Run, check_free, load_run
 from bowerbird.workflow import training
 from bowerbird.workflow.asked import check_same
 from bowerbird.workflow.reading import read_and_split_all
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from bowerbird.evaluation.results import Predictions
 
 __all__ = ["CrossValidation", "cross_validate"]
 
@@ -210,6 +216,18 @@ def _numbered(base: Path, k: int) -> list[Path]:
     return [base.with_name(f"{base.name}-fold{fold}") for fold in range(1, k + 1)]
 
 
+def _groups(parts: Sequence[Predictions]) -> NDArray[np.int64] | None:
+    """No group is in two folds."""
+    import numpy as np
+
+    if all(part.groups is None for part in parts):
+        return None
+    ids = [range(len(part)) if part.groups is None else part.groups.tolist() for part in parts]
+    pairs = [(fold, each) for fold, found in enumerate(ids) for each in found]
+    numbers = {pair: number for number, pair in enumerate(dict.fromkeys(pairs))}
+    return np.array([numbers[pair] for pair in pairs], np.int64)
+
+
 def _pooled(scores: Sequence[Evaluation]) -> Evaluation:
     """The score of all folds' predictions together."""
     import numpy as np
@@ -234,5 +252,6 @@ def _pooled(scores: Sequence[Evaluation]) -> Evaluation:
         np.concatenate([part.probabilities for part in parts]),
         np.concatenate([part.targets for part in parts]),
         parts[0].root,
+        groups=_groups(parts),
     )
     return score(joined, on="val")
