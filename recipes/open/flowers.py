@@ -3,8 +3,9 @@
     python recipes/open/flowers.py DATA OUT
 
 DATA is a table with a split column (seen with `flowers102` at 64 pixels). Networks under one time
-limit, augmentations added one at a time, layers cut off and put on, and the best network refitted
-on training and validation images. What came out: docs/studies/flowers.md.
+limit, augmentations added one at a time, layers cut off and put on; three networks as far as they
+go, alone and together; and the cheapest refitted on training and validation images. What came
+out: docs/studies/flowers.md.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ SURGERY: dict[str, tuple[str, ...]] = {
     "extended": EXTENDED,
 }
 """The last two stages cut off; two convolutions put on, so that the layers behind still fit."""
+NETWORKS = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")
 
 
 def main(data: Path, out: Path) -> None:
-    """Networks, augmentations, surgery, refit."""
+    """Networks, augmentations, surgery, three networks together, refit."""
     bowerbird("bakeoff", data, "--out", out / "bakeoff")
     ladder = ["flip", "rotate=45,fill=0", "brightness=0.5,contrast=0.5,saturation=0.5,hue=0.1"]
     plain = ["--method", "finetune", "--image-size", 128, "--epochs", 6, "--seeds", 2]
@@ -40,7 +42,11 @@ def main(data: Path, out: Path) -> None:
         trained = [*plain, "--batch-norm", "trained"]
         once(out / "surgery" / f"{name}-statistics-trained", data, *trained)
     bowerbird("compare", out / "surgery", "--out", out / "surgery-compared")
-    once(out / "refit", data, "--config", RECIPES / "flowers102-refit.toml")
+    whole = ["--config", RECIPES / "flowers102-refit.toml"]
+    for model in NETWORKS:
+        once(out / "networks" / model, data, *whole, "--no-refit", "--model", model)
+    bowerbird("compare", out / "networks", "--out", out / "networks-compared")
+    once(out / "refit", data, *whole)
 
 
 if __name__ == "__main__":

@@ -77,3 +77,19 @@ def test_every_figure_of_twelve_runs_can_be_drawn() -> None:
     board = board_of(12)
     for draw in (pair_differences, accuracy_against_cost, training_curves):
         assert render(draw(board), "svg").startswith(b"<?xml")
+
+
+def test_all_together_stands_where_it_costs_and_scores() -> None:
+    board = board_of(3)
+    assert board.ensemble is not None
+    figure = accuracy_against_cost(board)
+    first = figure.axes[0]
+    (mark,) = [text for text in first.texts if text.get_text() == "+"]
+    spent = sum(row.run.costs.speed.milliseconds for row in board.scored)  # type: ignore[union-attr]
+    assert mark.get_position() == (
+        pytest.approx(spent), pytest.approx(board.ensemble.evaluation.accuracy)
+    )  # fmt: skip
+    words = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    assert "+  all together" in words
+    alone = accuracy_against_cost(rank([contender("a", np.arange(30) > 2)], "test"))
+    assert not [text for text in alone.axes[0].texts if text.get_text() == "+"]

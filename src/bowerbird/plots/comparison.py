@@ -18,6 +18,7 @@ from bowerbird.comparison.costs import Costs, pareto
 from bowerbird.comparison.leaderboard import Leaderboard, Pair, Row
 from bowerbird.comparison.significance import p_words
 from bowerbird.errors import DataError
+from bowerbird.evaluation.results import Evaluation
 from bowerbird.plots.style import (
     INK,
     MUTED,
@@ -172,18 +173,29 @@ def _draw_costs(
     rows = board.scored
     costs = [cost(row.run.costs) for row in rows]
     scores = [row.evaluation.accuracy if row.evaluation else None for row in rows]
-    known = [value for value in costs if value is not None]
+    whole = _of_all(board, costs)
+    known = [value for value in (*costs, whole) if value is not None]
     if max(known) > 6 * min(known):
         _as_logarithm(axes)
-    front = pareto(costs, scores)
-    steps = [(costs[i], scores[i]) for i in front]
+    together = board.ensemble.evaluation if board.ensemble and whole is not None else None
+    values = [*costs, whole], [*scores, together.accuracy if together else None]
+    steps = [(values[0][i], values[1][i]) for i in pareto(*values)]
     axes.step(*zip(*steps, strict=True), where="post", color=MUTED, lw=1.3, ls="--", zorder=1)
     offsets = _apart(costs)
     for place, row in enumerate(rows):
         if costs[place] is not None:
-            _draw_point(axes, row, place, float(costs[place] or 0), offsets[place])
+            found, mark = row.evaluation, (colour_of(place), str(place + 1))
+            _draw_point(axes, found, *mark, float(costs[place] or 0), offsets[place])
+    if whole is not None:
+        _draw_point(axes, together, INK, "+", whole, 0.0)
     axes.grid(axis="both")
     axes.margins(x=0.14, y=0.1)
+
+
+def _of_all(board: Leaderboard, costs: Sequence[float | None]) -> float | None:
+    """What all runs together take; None where a part of it isn't known."""
+    known = [value for value in costs if value is not None]
+    return sum(known) if board.ensemble is not None and len(known) == len(costs) else None
 
 
 def _as_logarithm(axes: Axes) -> None:
@@ -206,21 +218,22 @@ def _apart(costs: Sequence[float | None]) -> list[float]:
     return found
 
 
-def _draw_point(axes: Axes, row: Row, place: int, cost: float, offset: float) -> None:
+def _draw_point(
+    axes: Axes, found: Evaluation | None, colour: str, mark: str, cost: float, offset: float
+) -> None:
     from matplotlib.transforms import ScaledTranslation
 
-    found, figure = row.evaluation, axes.figure
+    figure = axes.figure
     if found is None or figure is None:
         return
     moved = axes.transData + ScaledTranslation(offset / 72, 0, figure.dpi_scale_trans)
-    colour = colour_of(place)
     ends = [[found.accuracy - found.interval.low], [found.interval.high - found.accuracy]]
     axes.errorbar(
         [cost], [found.accuracy], ends, fmt="o", ms=13, mec="white", color=colour,
         lw=1.3, capsize=3, transform=moved, zorder=3,
     )  # fmt: skip
     axes.text(
-        cost, found.accuracy, str(place + 1), transform=moved, color="white", fontsize=8,
+        cost, found.accuracy, mark, transform=moved, color="white", fontsize=8,
         weight="bold", ha="center", va="center_baseline", zorder=4,
     )  # fmt: skip
     axes.update_datalim([(cost, found.interval.low), (cost, found.interval.high)])
@@ -235,6 +248,8 @@ def _legend(board: Leaderboard) -> list[object]:
                label=f"{place + 1}  {shortened(row.name, 34)}")
         for place, row in enumerate(board.scored[:_SHOWN])
     ]  # fmt: skip
+    if board.ensemble is not None and all(map(_multiply_adds, _costs(board))):
+        handles.append(Line2D([], [], color=INK, marker="o", ls="", ms=8, label="+  all together"))
     return [*handles, Line2D([], [], color=MUTED, ls="--", label="nothing is better and cheaper")]
 
 
@@ -269,7 +284,7 @@ def _draw_interval(axes: Axes, pair: Pair, place: int) -> None:
     words += "" if pair.test.is_sure else ": no telling them apart"
     axes.annotate(
         words, (value, place), (0, 9), textcoords="offset points", ha="center", fontsize=8,
-        color=colour,
+        color=colour, bbox={"fc": "white", "ec": "none", "pad": 1},
     )  # fmt: skip
 
 
