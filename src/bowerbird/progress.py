@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-__all__ = ["Task", "log_to", "say", "show", "task"]
+__all__ = ["Task", "log_to", "say", "show", "task", "without_bars"]
 
 
 class Task(Protocol):
@@ -76,6 +76,17 @@ def task(description: str, total: int) -> Iterator[Task]:
 
 
 @contextlib.contextmanager
+def without_bars() -> Iterator[None]:
+    """No bars for the length of the block, where results are written into the same terminal."""
+    global _bars  # noqa: PLW0603
+    before, _bars = _bars, None
+    try:
+        yield
+    finally:
+        _bars = before
+
+
+@contextlib.contextmanager
 def show() -> Iterator[None]:
     """Show messages and bars on stderr for the length of the block.
 
@@ -103,6 +114,8 @@ def show() -> Iterator[None]:
         TextColumn("{task.fields[note]}"),
         console=console,
         transient=True,
+        redirect_stdout=False,  # results go where they were sent, and are not wrapped
+        redirect_stderr=False,
         disable=not console.is_terminal,
     )
     previous = _console, _bars

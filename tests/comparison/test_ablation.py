@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 
@@ -35,6 +36,23 @@ def weighed(rights: Sequence[int], kind: str = "ladder", arms: Sequence[Arm] = L
         for seed in (2, 0, 1)
     ]  # fmt: skip
     return weigh(kind, arms, outcomes)  # type: ignore[arg-type]
+
+
+def test_a_setting_that_spoils_training_is_named_though_the_probe_hides_it() -> None:
+    """What was kept is as good as the base; what training made of it was far worse."""
+    base, flip = LADDER[:2]
+    made = [outcome(base, seed, 330) for seed in (0, 1)]
+    hidden = [dataclasses.replace(outcome(flip, s, 330), beaten=0.5) for s in (0, 1)]
+    found = weigh("ladder", [base, flip], [*made, *hidden])
+    assert found.finding[0].startswith(
+        "flip spoils training: no epoch was right in more than 50.0%"
+    )
+    assert "in all 2 runs" in found.finding[0]
+    one = [hidden[0], dataclasses.replace(hidden[1], beaten=None)]
+    near = [dataclasses.replace(o, beaten=o.accuracy - 0.01) for o in hidden]
+    for other in (one, near):
+        words = weigh("ladder", [base, flip], [*made, *other]).finding
+        assert not any("spoils" in sentence for sentence in words)
 
 
 def test_changes_against_the_base_and_the_step_before() -> None:

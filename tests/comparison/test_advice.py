@@ -80,6 +80,25 @@ def test_where_all_images_look_alike_to_it_surgery_is_what_is_mended_first() -> 
     assert next_steps(under, learned, siblings) == next_steps(under, FIGURES, siblings)
 
 
+def test_where_the_probe_stayed_a_slower_rate_is_tried_and_training_not_advised_again() -> None:
+    rows = [{"phase": "probe"}, ROW | {"learning_rate": 0.004}, ROW | {"learning_rate": 0.001}]
+    for state in ("done", "unclear"):
+        first, *others = commands(state, chosen="probe", history=rows)
+        assert first.endswith("--learning-rate 0.0004")
+        assert not any("--method finetune" in command for command in others)
+    assert any("--method finetune" in c for c in commands("done", chosen="probe", history=[]))
+    under = commands("underfitting", chosen="probe", history=rows)
+    assert not any("--method finetune" in command for command in under)
+
+
+def test_wrong_labels_in_test_images_are_told_where_there_are_any() -> None:
+    words = [step.words for step in next_steps(Symptom("noisy labels", "", None, ()), FIGURES)]
+    assert not any("test images" in sentence for sentence in words)
+    tested = replace(FIGURES, tested=30)
+    words = [step.words for step in next_steps(Symptom("noisy labels", "", None, ()), tested)]
+    assert any("test images" in sentence for sentence in words)
+
+
 def test_without_a_family_networks_are_compared() -> None:
     found = next_steps(Symptom("underfitting", "", None, ()), FIGURES, lambda: Siblings(None, None))
     assert any(step.command.startswith("bowerbird bakeoff") for step in found)

@@ -161,6 +161,24 @@ def test_fine_tuning_follows_the_written_plan(go: Fit) -> None:
     assert run.environment()["parameters_learned"] > 1000
 
 
+@pytest.mark.parametrize("method", ["finetune", "auto"])
+def test_training_that_spoils_what_it_began_from_leaves_the_probe(
+    go: Fit, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr(plan, "worth_tuning", lambda *_: (True, ""))
+    probed = go("alone")
+    run = go("spoilt", method=method, epochs=1, learning_rate=10.0)
+    assert run.environment()["chosen"] == "probe"
+    rows = [row for row in run.history() if row["phase"] == "finetune"]
+    assert rows
+    assert not any(row.get("chosen") for row in rows)
+    best = max(row["val_accuracy"] for row in rows)
+    assert f"reached {best:.1%} on validation, no better than" in log(run)
+    assert "Fine-tuned:" not in log(run)
+    found, wanted = run.network().module.state_dict(), probed.network().module.state_dict()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
 def test_a_plan_that_is_there_is_followed(tuned: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     for file in tuned.state.glob("*.safetensors"):
         file.unlink()
@@ -215,6 +233,7 @@ def test_auto_keeps_what_is_better_on_validation(
     def scored(tuner: Tuner, *_: Any) -> tuple[float, float]:
         with torch.no_grad():
             tuner.network.module.get_parameter("fc.bias").add_(1)
+        tuner.kept = [1]
         return row["val_accuracy"] + gain, row["val_loss"] / 2
 
     monkeypatch.setattr(Tuner, "run", scored)

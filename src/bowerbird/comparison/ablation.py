@@ -23,6 +23,7 @@ import numpy.typing as npt
 from bowerbird.comparison.arms import Arm, Kind
 from bowerbird.comparison.crossed import CrossedDifference
 from bowerbird.comparison.significance import LIMIT, p_words
+from bowerbird.evaluation.intervals import wilson
 from bowerbird.evaluation.results import Evaluation
 
 __all__ = ["Ablation", "ArmResult", "Change", "Failure", "Outcome", "Verdict"]
@@ -48,6 +49,8 @@ class Outcome:
         seconds: of training.
         epochs: of fine-tuning, those before an early stop.
         reached: whether random changes of images, if there are any, had a part in what was kept.
+        beaten: accuracy of the best epoch, where none was better than what training began from,
+            which was kept then; else None.
     """
 
     arm: str
@@ -59,6 +62,7 @@ class Outcome:
     seconds: float
     epochs: int
     reached: bool = True
+    beaten: float | None = None
 
     def __repr__(self) -> str:
         return f"Outcome({self.arm}, seed {self.seed}, accuracy {self.accuracy:.3f})"
@@ -156,6 +160,15 @@ class ArmResult:
         return stdev(self.accuracies) if len(self.outcomes) > 1 else None
 
     @property
+    def spoilt(self) -> bool:
+        """Whether every training made worse what it began from, by more than luck."""
+        n = len(self.outcomes[0].paths) if self.outcomes else 0
+        return bool(self.outcomes) and all(
+            o.beaten is not None and wilson(round(o.beaten * n), n).high < o.accuracy
+            for o in self.outcomes
+        )
+
+    @property
     def log_loss(self) -> float:
         """Mean over seeds."""
         return mean(outcome.log_loss for outcome in self.outcomes)
@@ -242,7 +255,8 @@ class Ablation:
         harming = [self._sentence(r, c) for r, c in sure if self.is_bad(c)]
         helping = [self._sentence(r, c) for r, c in sure if not self.is_bad(c)]
         unsure = self._unsure([c for _, c in told if c is not None], len(sure))
-        return (*harming, *helping, *unsure, *([] if sure else self._together()))
+        spoilt = [_spoilt(r) for r in self.results if r.spoilt]
+        return (*spoilt, *harming, *helping, *unsure, *([] if sure else self._together()))
 
     def verdict(self, change: Change, result: ArmResult) -> str:
         """What a change says in a word or two; of things left out, whether the thing helps."""
@@ -313,6 +327,16 @@ class Ablation:
             f"{100 * reach:.1f} points to be seen four times in five: more validation images "
             "(--val), or more --seeds, show smaller ones."
         ]
+
+
+def _spoilt(result: ArmResult) -> str:
+    best = max(outcome.beaten or 0.0 for outcome in result.outcomes)
+    runs = len(result.outcomes)
+    return (
+        f"{_subject(result)} spoils training: no epoch was right in more than {best:.1%}, while "
+        f"what it began from, the probe, was in {result.accuracy:.1%} and was kept, in "
+        f"{'its only run' if runs == 1 else f'all {runs} runs'}."
+    )
 
 
 def _subject(result: ArmResult) -> str:

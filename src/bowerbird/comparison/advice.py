@@ -104,7 +104,7 @@ def _underfitting(figures: Figures, siblings: Neighbours | None) -> Iterator[Nex
         yield _longer(figures)
     if not figures.pretrained:
         yield NextStep("Start from pretrained weights.", _again(figures, *_PRETRAINED))
-    if figures.probed and figures.method in ("probe", "auto"):
+    if figures.probed and figures.method in ("probe", "auto") and not figures.epochs:
         yield NextStep("Train layers, too, not the classifier alone.", _tuned(figures))
     elif figures.frozen:
         yield NextStep(
@@ -168,19 +168,35 @@ def _too_few_images(figures: Figures, siblings: Neighbours | None) -> Iterator[N
 def _noisy_labels(figures: Figures, siblings: Neighbours | None) -> Iterator[NextStep]:
     audit = f"bowerbird audit {figures.data}"
     yield NextStep("Look at the suspect labels and decide; then train again.", audit)
-    yield NextStep("Wrong labels in the test images spoil the score, too; no network mends that.")
+    if figures.tested:
+        yield NextStep(
+            "Wrong labels in the test images spoil the score, too; no network mends that."
+        )
 
 
 def _done(figures: Figures, siblings: Neighbours | None) -> Iterator[NextStep]:
     held = figures.on_validation
-    if figures.probed and held is not None and held.mistakes.low > 0.01:
+    if figures.stood and held is not None and held.accuracy < 1:
+        yield _slower(figures)
+    if figures.probed and not figures.epochs and held is not None and held.mistakes.low > 0.01:
         yield NextStep("Features made for these images may go beyond it.", _tuned(figures))
     if held is not None and held.accuracy < 1:
         yield NextStep("Another network may see more.", _bakeoff(figures))
     yield NextStep("See what it does with new images.", f"bowerbird predict {figures.run} IMAGES")
 
 
+def _slower(figures: Figures) -> NextStep:
+    """A tenth of the highest learning rate there was."""
+    rates = [float(row.get("learning_rate") or 0) for row in figures.epochs]
+    return NextStep(
+        "Training layers brought nothing over the probe: try a tenth of the learning rate.",
+        _again(figures, "--learning-rate", f"{(max(rates, default=0) or 1e-3) / 10:.1g}"),
+    )
+
+
 def _unclear(figures: Figures, siblings: Neighbours | None) -> Iterator[NextStep]:
+    if figures.stood:
+        yield _slower(figures)
     if blurred(figures) and not figures.probed and figures.chosen:
         measure = f"bowerbird evaluate {figures.run} --on train"
         yield NextStep("Measure the training score, then write the report again.", measure)

@@ -66,6 +66,7 @@ class Figures:
         chosen: ``"probe"``, ``"finetune"``, or ``""`` for a training that hasn't ended.
         counts: training images by class.
         validation: number of validation images.
+        tested: number of test images.
         held: score of the final network on validation, if it was measured.
         learned: score of the final network on its training images as they are, if it was
             measured.
@@ -110,6 +111,7 @@ class Figures:
     frozen: bool = False
     alike: bool = False
     surgery: bool = False
+    tested: int = 0
     bound: bool = False
     augment: str = "light"
     views: int = 2
@@ -141,6 +143,11 @@ class Figures:
     def probed(self) -> bool:
         """Whether what was kept, or got so far, is a classifier on frozen features."""
         return self.chosen == "probe" or not self.epochs
+
+    @property
+    def stood(self) -> bool:
+        """Whether layers were trained, and no epoch was better than the probe, which stayed."""
+        return self.chosen == "probe" and bool(self.epochs)
 
     @cached_property
     def kept(self) -> Row:

@@ -34,6 +34,14 @@ def remarks(figures: Figures) -> list[str]:
     said = []
     if not figures.epochs:
         said.append("A probe has no epochs: its regularisation and its two scores tell instead.")
+    if figures.stood:
+        best = max(float(row.get("val_accuracy", 0)) for row in figures.epochs)
+        epochs = len(figures.epochs)
+        said.append(
+            f"Layers were trained, but the best of {epochs} epochs named {share(best)} of the "
+            "validation images rightly, no better than the probe, which was kept and is what is "
+            "judged here."
+        )
     train = figures.on_training
     if not figures.exact and train is not None and train.accuracy < 1:
         exactly = f" Exactly: bowerbird evaluate {figures.run} --on train" if figures.chosen else ""

@@ -300,14 +300,16 @@ class _Training:
             return "probe"
         row = _chosen(probed)
         before, after = (row["val_accuracy"], -row["val_loss"]), (tuned[0], -tuned[1])
-        if self.config.method != "auto" or after[0] > before[0]:
+        better = self.config.method != "auto" or after[0] > before[0]
+        if better and self.kept:
             progress.say(f"Fine-tuned: {after[0]:.1%} on validation, the probe {before[0]:.1%}.")
             return "finetune"
         self.network = self._initial()
         probe.put_into(self.network.module, probed.linear)
+        epochs = [row["val_accuracy"] for row in self.tuned if "val_accuracy" in row]
+        reached = f"reached {max(epochs):.1%} on validation" if epochs else "ended no epoch"
         progress.say(
-            f"Fine-tuning reached {after[0]:.1%} on validation, no more than the probe's "
-            f"{before[0]:.1%}: the probe stays."
+            f"Fine-tuning {reached}, no better than the probe's {before[0]:.1%}: the probe stays."
         )
         return "probe"
 

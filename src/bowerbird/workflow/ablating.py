@@ -380,8 +380,14 @@ def _outcome(arm: Arm, seed: int, run: Run) -> Outcome:
     seconds = float(run.environment().get("seconds_training", 0.0))
     return Outcome(
         arm.name, seed, str(run.path), score.predictions.paths, score.predictions.correct,
-        score.log_loss, seconds, epochs, _reached(run),
+        score.log_loss, seconds, epochs, _reached(run), _beaten(run),
     )  # fmt: skip
+
+
+def _beaten(run: Run) -> float | None:
+    """Accuracy of the best epoch, where all were worse than the probe they began from."""
+    found = [float(row["val_accuracy"]) for row in run.history() if row["phase"] != "probe"]
+    return max(found) if found and run.environment().get("chosen") == "probe" else None
 
 
 def _reached(run: Run) -> bool:

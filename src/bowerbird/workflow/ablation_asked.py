@@ -155,7 +155,8 @@ def on_reach(outcomes: Sequence[Outcome]) -> list[str]:
     if not early:
         return []
     return [
-        f"Random changes had no part in what {early} of {len(outcomes)} runs kept: validation "
-        "preferred the probe, or an epoch that learns from cached views. Arms are alike for that, "
-        "which is what would be used. --method plain learns from random changes alone."
+        f"In {early} of {len(outcomes)} runs validation preferred the probe, or an epoch that "
+        "learns from cached views: random changes of images had no part in what was kept. Arms are "
+        "alike for that, which is what would be used. --method plain learns from random changes "
+        "alone."
     ]

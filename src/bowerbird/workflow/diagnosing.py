@@ -68,6 +68,7 @@ def collect(run: Run, evaluations: Mapping[str, Evaluation] | None = None) -> Fi
         chosen=str(facts.get("chosen", "")) if run.finished else "",
         counts=dict(parts.counts(dataset)["train"]),
         validation=len(parts.indices("val")),
+        tested=len(parts.indices("test")),
         held=held,
         learned=learned,
         sure=sure,

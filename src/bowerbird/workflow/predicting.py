@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,7 +72,9 @@ def predict(
         raise DataError("No images are named. Use: bowerbird predict RUN IMAGES")
     parts = _unlabelled(named)
     total = sum(len(part) for part in parts)
+    seen = output is None and sys.stdout is not None and sys.stdout.isatty()
     with (
+        progress.without_bars() if seen else contextlib.nullcontext(),
         drawn or contextlib.nullcontext(),
         writing(output, opened.classes, as_json=as_json) as write,
         progress.task("Predicting", total) as task,
