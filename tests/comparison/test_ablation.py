@@ -47,7 +47,7 @@ def test_a_setting_that_spoils_training_is_named_though_the_probe_hides_it() -> 
     assert found.finding[0].startswith(
         "flip spoils training: no epoch was right in more than 50.0%"
     )
-    assert "in all 2 runs" in found.finding[0]
+    assert "in both runs" in found.finding[0]
     one = [hidden[0], dataclasses.replace(hidden[1], beaten=None)]
     near = [dataclasses.replace(o, beaten=o.accuracy - 0.01) for o in hidden]
     for other in (one, near):

@@ -91,6 +91,15 @@ def test_where_the_probe_stayed_a_slower_rate_is_tried_and_training_not_advised_
     assert not any("--method finetune" in command for command in under)
 
 
+def test_where_there_are_too_few_images_for_a_curve_more_come_first() -> None:
+    few = Doubts({}, 16, None, False, 0.5, {"cat": (3, 8), "dog": (5, 8)})
+    steps = next_steps(
+        Symptom("unclear", "", None, ()),
+        replace(FIGURES, chosen="probe", history=[], doubts=few, counts={"cat": 6, "dog": 6}),
+    )
+    assert steps[0].words.startswith("Twice as many images, about 6 more of each class")
+
+
 def test_wrong_labels_in_test_images_are_told_where_there_are_any() -> None:
     words = [step.words for step in next_steps(Symptom("noisy labels", "", None, ()), FIGURES)]
     assert not any("test images" in sentence for sentence in words)

@@ -110,7 +110,7 @@ def test_table_reads_like_one() -> None:
         ("path,class,predicted,confidence,p:a\nx,b,a,1,1\n", "'b' is not what belongs"),
         ("path,class,predicted,confidence,p:a\nx,a,a,1,one\n", "damaged"),
         ("path,class,predicted,confidence,p:a\nx\n", "damaged"),
-        ("path,class,predicted,confidence,p:a,p:b\nx,a,a,1,1\n", "1 rows of 2 probabilities"),
+        ("path,class,predicted,confidence,p:a,p:b\nx,a,a,1,1\n", "line 2 has 5 cells instead of 6"),
     ],
 )
 def test_damaged_tables_are_refused(text: str, message: str) -> None:

@@ -175,6 +175,14 @@ def test_damaged_runs_are_named_and_skipped(runs: Path) -> None:
     assert any("costs of probe are not known" in note for note in found.notes)
 
 
+def test_a_run_that_lost_its_model_is_not_called_interrupted(runs: Path) -> None:
+    shutil.rmtree(_copy(runs, "probe", "lost") / "model")
+    found = _quick(runs)
+    assert {row.name for row in found.rows} == {"plain", "probe"}
+    assert "its model is missing" in found.skipped["lost"]
+    assert found.skipped["lost"].endswith(f"bowerbird resume {runs / 'lost'}")
+
+
 def test_runs_of_the_same_name_are_told_apart(runs: Path) -> None:
     shutil.copytree(runs / "probe", runs / "more" / "probe")
     assert {row.name for row in _quick(runs).rows} == {"plain", "runs/probe", "more/probe"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,11 @@ def test_a_measured_training_score_takes_the_place_of_the_curves(run: Run) -> No
     assert figures.learned is not None
     assert figures.learned.accuracy == score.accuracy
     assert figures.on_training == figures.learned
+
+
+def test_folds_are_advised_with_the_same_network_and_method(run: Run) -> None:
+    words = shlex.split(collect(run).folded)
+    assert words[1:] == ["--folds=5", "--model=test_resnet", "--method=probe"]
 
 
 def test_test_images_decide_nothing(run: Run) -> None:

@@ -335,7 +335,7 @@ def _spoilt(result: ArmResult) -> str:
     return (
         f"{_subject(result)} spoils training: no epoch was right in more than {best:.1%}, while "
         f"what it began from, the probe, was in {result.accuracy:.1%} and was kept, in "
-        f"{'its only run' if runs == 1 else f'all {runs} runs'}."
+        f"{'its only run' if runs == 1 else 'both runs' if runs == 2 else f'all {runs} runs'}."
     )
 
 

@@ -202,6 +202,8 @@ def _unclear(figures: Figures, siblings: Neighbours | None) -> Iterator[NextStep
         yield NextStep("Measure the training score, then write the report again.", measure)
     if not figures.probed and len(figures.last_step) < FEWEST_EPOCHS:
         yield _longer(figures)
+    if figures.doubts is not None and figures.gain is None:
+        yield NextStep(_more_images(figures))
     if figures.doubts is None:
         yield NextStep(
             "Ask the images themselves: labels, and a learning curve.",

@@ -159,6 +159,11 @@ def enter(name: str, path: Path) -> Entrant:
     _, split = run.manifest()
     history = tuple(run.history())
     found = Entrant(name, run, split, history, run.environment(), is_locked(run))
+    if not found.finished and "chosen" in found.facts:
+        raise RunError(
+            f"{path} was trained to its end, but its model is missing. To restore it: "
+            f"bowerbird resume {path}"
+        )
     if not found.finished and found.best is None:
         raise RunError(
             f"{path} was interrupted before anything could be measured. Go on with it: "

@@ -196,6 +196,12 @@ class Predictions:
                 f"one {_PREFIX}NAME per class. Found: {', '.join(header) or 'nothing'}. "
                 "Evaluate the run again to write it anew."
             )
+        for number, row in enumerate(rows, start=2):
+            if len(row) != len(header):
+                raise DataError(
+                    f"The table of predictions is damaged: line {number} has {len(row)} cells "
+                    f"instead of {len(header)}. Evaluate the run again to write it anew."
+                )
         classes = tuple(name.removeprefix(_PREFIX) for name in header[4:])
         index = {"": -1} | {name: i for i, name in enumerate(classes)}
         soft = not rows or any(rows[0][3:])

@@ -105,13 +105,23 @@ def collect(run: Run, evaluations: Mapping[str, Evaluation]) -> ReportData:
 
 
 def _examples(dataset: Dataset, parts: Split) -> dict[str, list[str]]:
-    """The first few training pictures of each class."""
+    """A few training pictures of each class, from all over it: often files lie in some order."""
     found: dict[str, list[str]] = {name: [] for name in dataset.classes}
     for index in parts.indices("train"):
         sample = dataset.samples[int(index)]
-        if sample.target is not None and len(found[dataset.classes[sample.target]]) < _EXAMPLES:
+        if sample.target is not None:
             found[dataset.classes[sample.target]].append(sample.path)
-    return found
+    return {name: _spread(paths, _EXAMPLES) for name, paths in found.items()}
+
+
+def _spread(paths: list[str], most: int) -> list[str]:
+    """At most so many, at equal distances.
+
+    >>> _spread(list("abcdefgh"), 3), _spread(["a"], 3)
+    (['a', 'c', 'f'], ['a'])
+    """
+    number = min(most, len(paths))
+    return [paths[place * len(paths) // number] for place in range(number)]
 
 
 _SHOWN = ("python", "platform", "versions", "forward_precision", "chosen")

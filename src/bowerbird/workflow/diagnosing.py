@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bowerbird import storage
-from bowerbird.config import Settings, SplitConfig, TrainConfig
+from bowerbird.config import NetworkConfig, Settings, SplitConfig, TrainConfig
 from bowerbird.errors import RunError
 from bowerbird.evaluation.results import Evaluation
 from bowerbird.runs import Run
@@ -95,9 +95,17 @@ def collect(run: Run, evaluations: Mapping[str, Evaluation] | None = None) -> Fi
         config=str(run.path / "config.toml"),
         data=_as_argument(data, run.recipe.read),
         same=_as_argument(data, run.recipe.read, parts_asked),
-        folded=_as_argument(data, run.recipe.read, _in_folds(parts_asked)),
+        folded=_as_argument(data, run.recipe.read, _in_folds(parts_asked)) + _trained_so(run),
         run=shlex.quote(str(run.path)),
     )
+
+
+def _trained_so(run: Run) -> str:
+    """Options for the same network and method, where they aren't the usual ones."""
+    model, method = run.recipe.network.model, run.recipe.train.method
+    words = [f"--model={model}"] if model != NetworkConfig().model else []
+    words += [f"--method={method}"] if method in ("probe", "finetune", "plain") else []
+    return "".join(f" {shlex.quote(word)}" for word in words)
 
 
 def _bound(run: Run) -> bool:
