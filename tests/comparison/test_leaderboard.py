@@ -54,6 +54,17 @@ def test_the_cheapest_of_those_as_good_is_recommended() -> None:
     assert "quick costs least: 2.00 ms per image against 9.00 ms per image." in told
 
 
+def test_on_training_images_nothing_is_recommended() -> None:
+    runs = [contender("slow", _wrong(1), 9.0), contender("quick", _wrong(1, 2), 2.0)]
+    board = rank(runs, "train")
+    assert board.recommended is None
+    assert not any(row.recommended for row in board.rows)
+    told = " ".join(board.summary())
+    assert "Not to be told from slow on these images: quick." in told
+    assert "costs" not in told
+    assert "costs least" in " ".join(rank(runs, "val").summary())
+
+
 def test_without_times_multiply_adds_decide() -> None:
     board = rank(
         [

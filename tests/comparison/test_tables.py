@@ -46,6 +46,12 @@ def test_a_run_without_score_has_empty_cells_and_its_status() -> None:
     assert lines[1].startswith("→1")
 
 
+def test_on_training_images_no_line_is_marked() -> None:
+    runs = [contender(name, np.arange(30) > 2) for name in "ab"]
+    assert "→" not in text_table(rank(runs, "train"))
+    assert "→" in text_table(rank(runs, "val"))
+
+
 def test_a_narrow_terminal_keeps_who_is_how_good() -> None:
     board = rank(
         [

@@ -45,6 +45,68 @@ def test_accuracy_against_cost_names_every_run_and_draws_the_front() -> None:
     assert len(accuracy_against_cost(rank(unknown, "test")).axes) == 1
 
 
+def _centres(figure: Any, axes: Any) -> dict[str, tuple[float, float]]:
+    """Where each mark is drawn, in points of 1/72 inch."""
+    figure.draw_without_rendering()
+    found = {}
+    for text in axes.texts:
+        x, y = text.get_transform().transform(text.get_position())
+        found[text.get_text()] = (72 * x / figure.dpi, 72 * y / figure.dpi)
+    return found
+
+
+def _at_its_cost(axes: Any, found: dict[str, tuple[float, float]], dpi: float) -> set[str]:
+    """Marks that are drawn at their own cost."""
+    own = {t.get_text(): axes.transData.transform(t.get_position())[0] for t in axes.texts}
+    return {mark for mark, (x, _) in found.items() if abs(x - 72 * own[mark] / dpi) < 1e-3}
+
+
+def _note(figure: Any) -> bool:
+    return any("side by side" in word for word in _words(figure))
+
+
+def test_runs_of_one_cost_that_are_far_apart_stand_at_it_and_on_the_front() -> None:
+    n = np.arange(200)
+    runs = [contender(name, n >= wrong, 2.0) for name, wrong in (("a", 5), ("b", 60), ("c", 120))]
+    figure = accuracy_against_cost(rank(runs, "val"))
+    axes = figure.axes[0]
+    centres = _centres(figure, axes)
+    assert _at_its_cost(axes, centres, figure.dpi) == {"1", "2", "3", "+"}
+    assert not _note(figure)
+
+
+def test_points_that_would_hide_each_other_stand_side_by_side_and_it_is_said() -> None:
+    n = np.arange(200)
+    runs = [contender(name, n >= wrong, 2.0) for name, wrong in (("a", 5), ("b", 6), ("c", 120))]
+    figure = accuracy_against_cost(rank(runs, "val"))
+    for axes in figure.axes:
+        centres = _centres(figure, axes)
+        assert _at_its_cost(axes, centres, figure.dpi) == {"1", "3", "+"}
+        assert centres["2"][0] - centres["1"][0] >= 13
+    assert _note(figure)
+
+
+def test_costs_nearly_the_same_hide_each_other_too() -> None:
+    right = np.arange(200) >= 5
+    runs = [contender(name, right, cost) for name, cost in (("a", 2.0), ("b", 2.001))]
+    figure = accuracy_against_cost(rank(runs, "val"))
+    centres = _centres(figure, figure.axes[0])
+    assert abs(centres["2"][0] - centres["1"][0]) >= 13
+
+
+def test_long_names_that_differ_in_the_middle_are_told_apart_everywhere() -> None:
+    ends = "flowers102-tf-efficientnet-lite0-finetune-", "-batch-norm-running-november-2026"
+    n = np.arange(200)
+    runs = [contender(f"{ends[0]}lr-0.0{k}{ends[1]}", n >= 3 + 9 * k) for k in range(1, 13)]
+    board = rank(runs, "val")
+    for draw in (pair_differences, accuracy_against_cost, training_curves):
+        words = _words(draw(board))
+        for k in range(1, 13):
+            assert any(f"lr-0.0{k}" in word and word.startswith(f"{k}  ") for word in words)
+    few = _words(pair_differences(rank(runs[:2], "val")))
+    assert any("lr-0.01" in word and "lr-0.02" in word for word in few)
+
+
 def test_without_any_cost_or_pair_there_is_no_figure() -> None:
     runs = [contender(name, [True] * 9, costs=None) for name in "ab"]
     with pytest.raises(DataError, match="no cost"):
@@ -67,10 +129,9 @@ def test_curves_tell_probes_and_interrupted_runs() -> None:
     words = _words(figure)
     assert "4  cut\n    interrupted after epoch 3" in words
     assert not any("nothing" in word for word in words)
-    only = training_curves(rank(runs[:1] * 1, "test"))
-    assert "no run has epochs" in only.axes[0].get_xlabel()
-    with pytest.raises(DataError, match="no curves"):
-        training_curves(rank(runs[3:], "test"))
+    for none in (runs[:1], runs[3:], [runs[0], runs[3]]):
+        with pytest.raises(DataError, match="no curves"):
+            training_curves(rank(none, "test"))
 
 
 def test_every_figure_of_twelve_runs_can_be_drawn() -> None:

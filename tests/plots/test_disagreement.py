@@ -23,6 +23,16 @@ def test_the_surest_disagreement_comes_first() -> None:
     assert disagreement(("one", "two"), a, b).only_a == (1, 0)
 
 
+def test_long_names_that_differ_in_the_middle_are_told_apart() -> None:
+    names = tuple(f"flowers102-efficientnet-lite0-{x}-of-november-2026-once-more" for x in "ab")
+    a, b = said([True, False]), said([False, True])
+    found = disagreement((names[0], names[1]), a, b)
+    assert [title.rpartition("-")[2] for title, _ in found.parts] == ["a… is right", "b… is right"]
+    texts = disagreement_sheet(found, a, b, lambda path: None).axes[0].texts
+    words = {text.get_text() for text in texts}
+    assert {"…efficientnet-lite0-a…", "…efficientnet-lite0-b…"} <= words
+
+
 def test_the_sheet_has_true_classes_both_answers_and_missing_files() -> None:
     a, b = said([True] * 15 + [False]), said([False] * 15 + [False], 2)
     found = disagreement(("one", "two"), a, b)

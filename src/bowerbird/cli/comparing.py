@@ -53,7 +53,7 @@ def compare(
     print(_told(found))
     print(f"\nPage:      {out / 'comparison.html'}")
     print(f"Tables:    {out}")
-    if found.ensemble is not None and found.ensemble.is_better:
+    if found.on != "train" and found.ensemble is not None and found.ensemble.is_better:
         print(f"Together:  {found.ensemble_command}")
     print(_next(found))
 

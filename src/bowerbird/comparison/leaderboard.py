@@ -4,7 +4,8 @@ Decisions:
 - Runs are ranked by accuracy on the images compared, then by log loss; those without
   predictions on them come last.
 - Of those that can't be told from the best, the cheapest is recommended: by time per image,
-  else by multiply-adds. Which one is best by chance is then of no importance.
+  else by multiply-adds. Which one is best by chance is then of no importance. On training
+  images none is: who is best there has learned most by heart.
 - P values are corrected for the number of pairs (Holm), so with many runs less is found.
 - Intervals are over images. How much another training of the same network would differ is not
   in them: compare runs with other seeds for that.
@@ -77,7 +78,7 @@ class Row:
         evaluation: on the images compared, or None.
         macro_f1: its 95 % interval, by bootstrap over images, or None.
         as_good: whether it can't be told from the first.
-        recommended: the cheapest of those.
+        recommended: the cheapest of those; never on training images.
     """
 
     rank: int
@@ -197,7 +198,7 @@ class Leaderboard:
 
     @property
     def recommended(self) -> Row | None:
-        """The cheapest of those that can't be told from the best."""
+        """The cheapest of those that can't be told from the best; None on training images."""
         return next((row for row in self.rows if row.recommended), None)
 
     @property
@@ -272,7 +273,7 @@ def rank(
     pairs = _pairs(scored, drawn, judged, seed)
     equal = {pair.b for pair in pairs if pair.a == scored[0].name and not pair.test.is_sure}
     equal |= {scored[0].name} if scored else set()
-    cheapest = _cheapest([c for c in scored if c.name in equal])
+    cheapest = _cheapest([c for c in scored if c.name in equal]) if on != "train" else None
     rows = tuple(
         Row(
             place if c.name in judged else 0,

@@ -202,7 +202,7 @@ def sign_flips(sums: npt.ArrayLike) -> float:
     Args:
         sums: [G] whole numbers: of each group, how many more images the first names rightly.
 
-    >>> sign_flips([1] * 8 + [-1]), sign_flips([4, 4])
+    >>> round(sign_flips([1] * 8 + [-1]), 7), round(sign_flips([4, 4]), 7)
     (0.0390625, 0.5)
     """
     found = np.abs(np.asarray(sums, np.float64).round().astype(np.int64))

@@ -23,7 +23,7 @@ def summary(board: Leaderboard) -> list[str]:
     words = [_best(board, first, first.evaluation)] if first.evaluation else []
     equals = [row for row in scored[1:] if row.as_good]
     if equals:
-        words.append(_choice(first, equals, board.recommended or first))
+        words.append(_choice(first, equals, board.recommended))
     if board.ensemble is not None:
         words.append(board.ensemble.sentence)
     return words
@@ -45,18 +45,22 @@ def _best(board: Leaderboard, first: Row, found: Evaluation) -> str:
     return f"{words}; none of the other {len(others)} can be told from it."
 
 
-def _choice(first: Row, equals: Sequence[Row], choice: Row) -> str:
-    """Which of those that are as good to take, and why."""
+def _choice(first: Row, equals: Sequence[Row], choice: Row | None) -> str:
+    """Which of those that are as good to take, and why; none where nothing is recommended."""
     names = _listed([row.name for row in equals])
     told = f"Not to be told from {first.name} on these images: {names}."
+    if choice is None:
+        return told
     timed = all(row.run.costs is not None and row.run.costs.speed is not None for row in equals)
     timed = timed and first.run.costs is not None and first.run.costs.speed is not None
     mine = _costs(choice.run.costs, timed=timed)
     theirs = _costs(first.run.costs, timed=timed)
     if not mine or not theirs:
         return told
+    if {_costs(row.run.costs, timed=timed) for row in equals} == {theirs}:
+        return f"{told} They cost the same: {mine}."
     if choice is first:
-        return f"{told} {first.name} costs least of them, too{f': {mine}' if mine else ''}."
+        return f"{told} {first.name} costs least of them, too: {mine}."
     if mine == theirs:
         return f"{told} {choice.name} costs as much."
     return f"{told} {choice.name} costs least: {mine} against {theirs}."

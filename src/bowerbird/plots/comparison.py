@@ -4,12 +4,16 @@ Decisions:
 - A run has the same number, colour and mark in every figure: its place on the leaderboard.
   Colours come round again after seven; the number tells then.
 - A difference that may be luck is grey, whatever its size.
-- A probe has no epochs: its score is a dotted line over all of them.
+- A probe has no epochs: its score is a dotted line over all of them. Probes alone have no curves.
+- Points stand at their cost and accuracy. Only where one would hide another it is drawn beside
+  that, the better one in its place, and the figure says so.
+- Where a name is too long, what all names begin and end with is left out first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,13 +23,13 @@ from bowerbird.comparison.leaderboard import Leaderboard, Pair, Row
 from bowerbird.comparison.significance import p_words
 from bowerbird.errors import DataError
 from bowerbird.evaluation.results import Evaluation
+from bowerbird.plots.apart import distinct_names, side_by_side
 from bowerbird.plots.style import (
     INK,
     MUTED,
     SERIES,
     new_figure,
     percent,
-    shortened,
     style,
 )
 
@@ -33,12 +37,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["accuracy_against_cost", "colour_of", "pair_differences", "training_curves"]
+__all__ = [
+    "accuracy_against_cost",
+    "colour_of",
+    "pair_differences",
+    "training_curves",
+]
 
+_Cost = Callable[[Costs | None], float | None]
 _DASHES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)))
 _MATRIX_FROM = 4
 _POINTS = 100
 _SHOWN = 30
+_MARKER = 13.0
+_MOVED = "points that would hide each\nother are drawn side by side"
 
 
 def colour_of(place: int) -> str:
@@ -50,11 +62,11 @@ def training_curves(board: Leaderboard) -> Figure:
     """Accuracy and loss on validation over the epochs, all runs in one figure.
 
     Raises:
-        DataError: no run has any.
+        DataError: no run has any: none has epochs.
     """
-    rows = [row for row in board.rows if row.run.curve and _has_curve(row)]
-    if not rows:
-        raise DataError("There are no curves to draw: no run has scores on validation.")
+    rows = [row for row in board.rows if _has_curve(row)]
+    if not any(row.run.curve and row.run.curve.epochs for row in rows):
+        raise DataError("There are no curves to draw: no run has scores on validation by epoch.")
     with style():
         figure = new_figure(10.5, max(3.8, 0.24 * len(rows) + 1.2))
         pair = figure.subplots(1, 2)
@@ -79,13 +91,22 @@ def accuracy_against_cost(board: Leaderboard) -> Figure:
         for axes, (words, cost) in zip(
             np.atleast_1d(figure.subplots(1, len(panels), sharey=True)), panels, strict=True
         ):
-            _draw_costs(axes, board, cost)
+            _draw_front(axes, board, cost)
             axes.set_xlabel(words)
         first = figure.axes[0]
         first.set_title(f"Accuracy on {board.n:,} images, with 95 % intervals")
         first.yaxis.set_major_formatter(percent)
         first.set_ylim(top=min(first.get_ylim()[1], 1.02))
-        figure.legend(handles=_legend(board), loc="outside right upper", fontsize=8)
+        legend = figure.legend(handles=_legend(board), loc="outside right upper", fontsize=8)
+        _settle(figure)
+        moved = [
+            _draw_points(axes, board, cost)
+            for axes, (_, cost) in zip(figure.axes, panels, strict=True)
+        ]
+        if any(moved):
+            legend.remove()
+            handles = [*_legend(board), _nothing(_MOVED)]
+            figure.legend(handles=handles, loc="outside right upper", fontsize=8)
     return figure
 
 
@@ -104,6 +125,12 @@ def pair_differences(board: Leaderboard) -> Figure:
     return _matrix(board)
 
 
+def _short(board: Leaderboard, length: int) -> dict[str, str]:
+    """Short names by name, the same way in all figures."""
+    names = [row.name for row in board.rows]
+    return dict(zip(names, distinct_names(names, length), strict=True))
+
+
 def _has_curve(row: Row) -> bool:
     curve = row.run.curve
     return curve is not None and bool(curve.epochs or curve.probe)
@@ -113,26 +140,23 @@ def _draw_curves(axes: Axes, board: Leaderboard, rows: Sequence[Row], what: str)
     from matplotlib.ticker import MaxNLocator
 
     axes.set_title(f"{what.capitalize()} on validation")
+    names = _short(board, 34)
     for row in rows[:_SHOWN]:
-        _draw_curve(axes, row, board.rows.index(row), what)
-    if any(row.run.curve and row.run.curve.epochs for row in rows):
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
-    else:
-        axes.set_xticks([])
-        axes.set_xlabel("no run has epochs: all are classifiers on frozen features")
+        _draw_curve(axes, row, board.rows.index(row), names[row.name], what)
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     axes.grid(axis="y")
     if what == "accuracy":
         axes.yaxis.set_major_formatter(percent)
         axes.set_ylim(top=min(axes.get_ylim()[1], 1.01))
 
 
-def _draw_curve(axes: Axes, row: Row, place: int, what: str) -> None:
+def _draw_curve(axes: Axes, row: Row, place: int, name: str, what: str) -> None:
     curve = row.run.curve
     if curve is None:
         return
     colour, dash = colour_of(place), _DASHES[place // len(SERIES) % len(_DASHES)]
-    label = f"{place + 1}  {shortened(row.name, 34)}"
+    label = f"{place + 1}  {name}"
     if row.run.status != "finished":
         label += f"\n    {row.run.status}"
     values = curve.accuracy if what == "accuracy" else curve.loss
@@ -157,7 +181,7 @@ def _multiply_adds(costs: Costs | None) -> float | None:
     return costs.multiply_adds / 1e6 if costs and costs.multiply_adds else None
 
 
-_COSTS: tuple[tuple[str, Callable[[Costs | None], float | None]], ...] = (
+_COSTS: tuple[tuple[str, _Cost], ...] = (
     ("milliseconds per image", _milliseconds),
     ("multiply-adds per image, in millions", _multiply_adds),
 )
@@ -167,29 +191,51 @@ def _costs(board: Leaderboard) -> list[Costs | None]:
     return [row.run.costs for row in board.scored]
 
 
-def _draw_costs(
-    axes: Axes, board: Leaderboard, cost: Callable[[Costs | None], float | None]
-) -> None:
-    rows = board.scored
-    costs = [cost(row.run.costs) for row in rows]
-    scores = [row.evaluation.accuracy if row.evaluation else None for row in rows]
-    whole = _of_all(board, costs)
-    known = [value for value in (*costs, whole) if value is not None]
-    if max(known) > 6 * min(known):
+def _draw_front(axes: Axes, board: Leaderboard, cost: _Cost) -> None:
+    """The axes, wide enough for every point, and what nothing else beats in both."""
+    points = list(_marks(board, cost))
+    costs = [point[3] for point in points]
+    if max(costs) > 6 * min(costs):
         _as_logarithm(axes)
-    together = board.ensemble.evaluation if board.ensemble and whole is not None else None
-    values = [*costs, whole], [*scores, together.accuracy if together else None]
-    steps = [(values[0][i], values[1][i]) for i in pareto(*values)]
+    scores = [found.accuracy for found, *_ in points]
+    steps = [(costs[i], scores[i]) for i in pareto(costs, scores)]
     axes.step(*zip(*steps, strict=True), where="post", color=MUTED, lw=1.3, ls="--", zorder=1)
-    offsets = _apart(costs)
-    for place, row in enumerate(rows):
-        if costs[place] is not None:
-            found, mark = row.evaluation, (colour_of(place), str(place + 1))
-            _draw_point(axes, found, *mark, float(costs[place] or 0), offsets[place])
-    if whole is not None:
-        _draw_point(axes, together, INK, "+", whole, 0.0)
+    for found, _, _, value in points:
+        axes.update_datalim([(value, found.interval.low), (value, found.interval.high)])
     axes.grid(axis="both")
-    axes.margins(x=0.14, y=0.1)
+    axes.margins(x=0.18, y=0.1)
+    axes.autoscale_view()
+
+
+def _marks(board: Leaderboard, cost: _Cost) -> Iterator[tuple[Evaluation, str, str, float]]:
+    """Score, colour, mark and cost of every run whose cost is known, then of all together."""
+    costs = [cost(row.run.costs) for row in board.scored]
+    for place, (row, value) in enumerate(zip(board.scored, costs, strict=True)):
+        if row.evaluation is not None and value is not None:
+            yield row.evaluation, colour_of(place), str(place + 1), value
+    whole = _of_all(board, costs)
+    if board.ensemble is not None and whole is not None:
+        yield board.ensemble.evaluation, INK, "+", whole
+
+
+def _settle(figure: Figure) -> None:
+    """Give every part its place, so that distances in the axes are known; then nothing moves."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        figure.draw_without_rendering()
+    for axes in figure.axes:
+        axes.autoscale(False)
+
+
+def _draw_points(axes: Axes, board: Leaderboard, cost: _Cost) -> bool:
+    """The points of the axes, side by side where they would hide each other; whether any are."""
+    figure = axes.figure
+    points = list(_marks(board, cost))
+    places = axes.transData.transform([(value, found.accuracy) for found, _, _, value in points])
+    offsets = side_by_side(72 / (figure.dpi if figure else 72) * places, _MARKER)
+    for point, offset in zip(points, offsets, strict=True):
+        _draw_point(axes, *point, offset)
+    return any(offsets)
 
 
 def _of_all(board: Leaderboard, costs: Sequence[float | None]) -> float | None:
@@ -208,49 +254,45 @@ def _as_logarithm(axes: Axes) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _apart(costs: Sequence[float | None]) -> list[float]:
-    """Points to the side, so that runs of the same cost don't hide each other."""
-    found = [0.0] * len(costs)
-    for value in {cost for cost in costs if cost is not None}:
-        same = [i for i, cost in enumerate(costs) if cost == value]
-        for number, index in enumerate(same):
-            found[index] = min(15.0, 90.0 / len(same)) * (number - (len(same) - 1) / 2)
-    return found
-
-
 def _draw_point(
-    axes: Axes, found: Evaluation | None, colour: str, mark: str, cost: float, offset: float
+    axes: Axes, found: Evaluation, colour: str, mark: str, cost: float, offset: float
 ) -> None:
     from matplotlib.transforms import ScaledTranslation
 
     figure = axes.figure
-    if found is None or figure is None:
+    if figure is None:
         return
     moved = axes.transData + ScaledTranslation(offset / 72, 0, figure.dpi_scale_trans)
     ends = [[found.accuracy - found.interval.low], [found.interval.high - found.accuracy]]
     axes.errorbar(
-        [cost], [found.accuracy], ends, fmt="o", ms=13, mec="white", color=colour,
+        [cost], [found.accuracy], ends, fmt="o", ms=_MARKER, mec="white", color=colour,
         lw=1.3, capsize=3, transform=moved, zorder=3,
     )  # fmt: skip
     axes.text(
         cost, found.accuracy, mark, transform=moved, color="white", fontsize=8,
         weight="bold", ha="center", va="center_baseline", zorder=4,
     )  # fmt: skip
-    axes.update_datalim([(cost, found.interval.low), (cost, found.interval.high)])
-    axes.autoscale_view()
 
 
 def _legend(board: Leaderboard) -> list[object]:
     from matplotlib.lines import Line2D
 
+    names = _short(board, 34)
     handles: list[object] = [
         Line2D([], [], color=colour_of(place), marker="o", ls="", ms=8,
-               label=f"{place + 1}  {shortened(row.name, 34)}")
+               label=f"{place + 1}  {names[row.name]}")
         for place, row in enumerate(board.scored[:_SHOWN])
     ]  # fmt: skip
     if board.ensemble is not None and all(map(_multiply_adds, _costs(board))):
         handles.append(Line2D([], [], color=INK, marker="o", ls="", ms=8, label="+  all together"))
     return [*handles, Line2D([], [], color=MUTED, ls="--", label="nothing is better and cheaper")]
+
+
+def _nothing(words: str) -> object:
+    """A line of the legend with words only."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], ls="", label=words)
 
 
 def _intervals(board: Leaderboard) -> Figure:
@@ -262,7 +304,8 @@ def _intervals(board: Leaderboard) -> Figure:
         axes.axvline(0, color=INK, lw=1)
         for place, pair in enumerate(pairs):
             _draw_interval(axes, pair, place)
-        names = [f"{shortened(p.a, 28)}\nminus {shortened(p.b, 28)}" for p in pairs]
+        short = _short(board, 28)
+        names = [f"{short[pair.a]}\nminus {short[pair.b]}" for pair in pairs]
         axes.set_yticks(range(len(pairs)), names)
         axes.set_ylim(len(pairs) - 0.5, -0.5)
         axes.grid(axis="x")
@@ -301,7 +344,8 @@ def _matrix(board: Leaderboard) -> Figure:
             for j in range(i):
                 pair = found[rows[j].name, rows[i].name]
                 _draw_cell(axes, pair, i, j, small=k > 12)
-        names = [f"{i + 1}  {shortened(row.name, 26)}" for i, row in enumerate(rows)]
+        short = _short(board, 26)
+        names = [f"{i + 1}  {short[row.name]}" for i, row in enumerate(rows)]
         axes.set_yticks(range(k), names)
         axes.set_xticks(range(k - 1), [str(i + 1) for i in range(k - 1)])
         axes.set_xlabel(

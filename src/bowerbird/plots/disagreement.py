@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bowerbird.evaluation.results import Predictions
+from bowerbird.plots.apart import distinct_names
 from bowerbird.plots.sheet import draw_picture
 from bowerbird.plots.style import BLUE, INK, RED, new_figure, shortened, style
 
@@ -55,9 +56,10 @@ class Disagreement:
     @property
     def parts(self) -> list[tuple[str, tuple[int, ...]]]:
         """Title and images of each kind that occurs."""
+        a, b = distinct_names((self.a, self.b), 30)
         found = [
-            (f"Only {shortened(self.a, 30)} is right", self.only_a),
-            (f"Only {shortened(self.b, 30)} is right", self.only_b),
+            (f"Only {a} is right", self.only_a),
+            (f"Only {b} is right", self.only_b),
             ("Both are wrong, differently", self.neither),
         ]
         return [(title, indices) for title, indices in found if indices]
@@ -163,12 +165,12 @@ def _write(
         middle, top + 1.03, f"is {shortened(truth, 18)}", ha="center", va="top", fontsize=8,
         color=INK, weight="bold",
     )  # fmt: skip
-    both = zip((found.a, found.b), tables, (BLUE, RED), strict=True)
+    names = distinct_names((found.a, found.b), 24)
+    both = zip(names, tables, (BLUE, RED), strict=True)
     for line, (name, table, colour) in enumerate(both):
         mark = "✓" if table.correct[index] else "✗"
         said = shortened(table.classes[table.predicted[index]], 14)
         sure = f"{mark} {said} {100 * table.confidence[index]:.0f} %"
         down = top + 1.17 + 0.25 * line
-        axes.text(middle, down, shortened(name, 24), ha="center", va="top", fontsize=7,
-                  color=colour)  # fmt: skip
+        axes.text(middle, down, name, ha="center", va="top", fontsize=7, color=colour)
         axes.text(middle, down + 0.1, sure, ha="center", va="top", fontsize=8, color=INK)

@@ -1,13 +1,14 @@
 """Runs compared, told: ``comparison.html``, one file with tables and figures in it.
 
 It needs no network and no script. What came out stands on top, in sentences; then the table,
-what is only luck, what it costs, how training went, where the best two disagree.
+what is only luck, what it costs, how training went, where two of the best disagree.
 """
 
 from __future__ import annotations
 
 import base64
 import io
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,12 @@ from typing import TYPE_CHECKING
 
 from bowerbird import plots, storage
 from bowerbird.comparison.costs import Costs
-from bowerbird.comparison.leaderboard import Leaderboard, Row
+from bowerbird.comparison.leaderboard import Leaderboard, Pair, Row
+from bowerbird.comparison.significance import p_words
 from bowerbird.errors import DataError
+from bowerbird.evaluation.results import Predictions
 from bowerbird.plots import comparison as drawing
+from bowerbird.plots.apart import distinct_names
 from bowerbird.plots.disagreement import Disagreement, disagreement, disagreement_sheet
 from bowerbird.report.content import duration, percent, split_words
 from bowerbird.report.page import Tile, templates
@@ -32,11 +36,12 @@ __all__ = ["figures_of", "write_comparison"]
 _PAIRS, _ALL_WRONG = 45, 18
 _NONE = "–"
 _DPI, _QUALITY = 110, 86
+_Named = tuple[str, Predictions]
 _ALT = {
     "pairs": "Differences between any two runs; the table below has the figures.",
     "costs": "Accuracy against cost; the table above has the figures.",
     "curves": "Accuracy and loss on validation over the epochs.",
-    "disagreements": "Pictures on which the best two runs disagree.",
+    "disagreements": "Pictures on which two runs disagree.",
 }
 
 
@@ -65,10 +70,10 @@ def figures_of(board: Leaderboard, load: Callable[[str], Image | None]) -> dict[
             found[name] = draw(board)
         except DataError:  # there is nothing of the kind in these runs
             continue
-    if (apart := _apart(board)) is not None:
-        first, second = (row.run.predictions for row in board.scored[:2])
-        if first is not None and second is not None:
-            found["disagreements"] = disagreement_sheet(apart, first, second, load)
+    if (two := _differing(board)) is not None:
+        (a, first), (b, second) = two
+        apart = disagreement((a, b), first, second, board.hashes)
+        found["disagreements"] = disagreement_sheet(apart, first, second, load)
     return found
 
 
@@ -101,7 +106,7 @@ def write_comparison(
             lines=[_line(row, columns) for row in board.rows],
             ensemble=_ensemble(board, columns),
             conditions=_conditions(board),
-            pairs=board.pairs[:_PAIRS],
+            pairs=[(pair, _verdict(pair)) for pair in board.pairs[:_PAIRS]],
             charts={
                 name: (_photo if name == "disagreements" else chart)(figure, _ALT[name])
                 for name, figure in figures.items()
@@ -118,13 +123,35 @@ def write_comparison(
 
 
 def _apart(board: Leaderboard) -> Disagreement | None:
-    """Where the best two differ."""
-    if len(board.scored) < 2:
+    """Where the two of `_differing` differ."""
+    if (two := _differing(board)) is None:
         return None
-    a, b = board.scored[:2]
-    if a.run.predictions is None or b.run.predictions is None:
-        return None
-    return disagreement((a.name, b.name), a.run.predictions, b.run.predictions, board.hashes)
+    (a, first), (b, second) = two
+    return disagreement((a, b), first, second, board.hashes)
+
+
+def _differing(board: Leaderboard) -> tuple[_Named, _Named] | None:
+    """The best two runs that don't say the same of every image; None where all do."""
+    tables = [(row.name, row.run.predictions) for row in board.scored]
+    known = [(name, table) for name, table in tables if table is not None]
+    for a, b in itertools.combinations(known, 2):
+        if (a[1].predicted != b[1].predicted).any():
+            return a, b
+    return None
+
+
+def _verdict(pair: Pair) -> str:
+    """What the test says, with p before and after the correction where they differ.
+
+    The interval beside it isn't corrected, so it can leave zero out where the verdict tells
+    nothing apart. With groups the p value before the correction isn't kept.
+    """
+    words, test = pair.verdict, pair.test
+    before, after = p_words(test.counts.p_value), p_words(test.p_value)
+    if test.groups is not None or before == after:
+        return words
+    both = f"{before}, {after.removeprefix('p ').removeprefix('= ')} after Holm"
+    return words.replace(f", {after}: ", f", {both}: ", 1)
 
 
 def _facts(board: Leaderboard) -> list[tuple[str, str, str]]:
@@ -140,7 +167,9 @@ def _facts(board: Leaderboard) -> list[tuple[str, str, str]]:
         facts.append((f"{word} beyond luck", f"{sure} of {len(board.pairs)}", "McNemar, exact"))
     if board.recommended is not None and len(board.scored) > 1:
         row = board.recommended
-        facts.append(("take", plots.shortened(row.name, 24), "cheapest of those as good as any"))
+        short = distinct_names([other.name for other in board.rows], 24)
+        name = f"{row.rank} · {short[board.rows.index(row)]}"
+        facts.append(("take", name, "cheapest of those as good as any"))
     return facts
 
 
