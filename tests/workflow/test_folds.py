@@ -11,50 +11,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from bowerbird import workflow
-from bowerbird.config import NetworkConfig, Recipe, SplitConfig, TrainConfig
+from bowerbird.config import Recipe, SplitConfig
 from bowerbird.errors import ConfigError, DataError, Interrupted, RunError
-from bowerbird.evaluation.looks import Looks, looks_at
+from bowerbird.evaluation.looks import Looks
 from bowerbird.evaluation.metrics import score
 from bowerbird.evaluation.results import Evaluation, Predictions
-from bowerbird.runs import Run, load_run
 from bowerbird.workflow import folds, training
 from bowerbird.workflow.folds import CrossValidation, cross_validate
-from drawing import draw_folder
+from workflow.shapes import TINY, data, one_thread, plain, recipe, times
 
-TINY = TrainConfig(method="probe", views=1, precision="float32", workers=1)
-NETWORK = NetworkConfig(model="test_resnet", weights="none", image_size=32, offline=True)
-
-
-@pytest.fixture(autouse=True)
-def _alone() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    parts = {"train": 8, "test": 3}
-    return draw_folder(tmp_path_factory.mktemp("data") / "shapes", split=parts, size=40)
-
-
-@pytest.fixture
-def plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are left out, for time."""
-    monkeypatch.setattr("bowerbird.report.of_run.write_report", lambda *_, **__: None)
-
-
-def recipe(data: Path, **settings: Any) -> Recipe:
-    return Recipe(data=str(data), network=NETWORK, train=TINY, split=SplitConfig(**settings))
-
-
-def times(run: Run) -> Looks | None:
-    opened = load_run(run.path)
-    return looks_at(opened, opened.manifest()[1])
+__all__ = ["data", "one_thread", "plain"]
 
 
 def evaluation(*right: bool, first: int = 0) -> Evaluation:

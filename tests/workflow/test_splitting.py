@@ -3,53 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
 from bowerbird import workflow
-from bowerbird.config import NetworkConfig, ReadConfig, Recipe, SplitConfig, TrainConfig
+from bowerbird.config import ReadConfig
 from bowerbird.errors import ConfigError, DataError
-from bowerbird.evaluation.looks import Looks, looks_at
+from bowerbird.evaluation.looks import Looks
 from bowerbird.evaluation.predict import evaluate
 from bowerbird.progress import log_to
-from bowerbird.runs import Run, load_run
+from bowerbird.runs import load_run
 from bowerbird.workflow.splitting import write_split
 from drawing import draw_folder
+from workflow.shapes import TINY, data, one_thread, plain, recipe, times
 
-TINY = TrainConfig(method="probe", views=1, precision="float32", workers=1)
-NETWORK = NetworkConfig(model="test_resnet", weights="none", image_size=32, offline=True)
-
-
-@pytest.fixture(autouse=True)
-def _alone() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    parts = {"train": 8, "test": 3}
-    return draw_folder(tmp_path_factory.mktemp("data") / "shapes", split=parts, size=40)
-
-
-@pytest.fixture
-def plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are left out, for time."""
-    monkeypatch.setattr("bowerbird.report.of_run.write_report", lambda *_, **__: None)
-
-
-def recipe(data: Path, **settings: Any) -> Recipe:
-    return Recipe(data=str(data), network=NETWORK, train=TINY, split=SplitConfig(**settings))
-
-
-def times(run: Run) -> Looks | None:
-    opened = load_run(run.path)
-    return looks_at(opened, opened.manifest()[1])
-
+__all__ = ["data", "one_thread", "plain"]
 
 # The locked test split
 
