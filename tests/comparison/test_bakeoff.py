@@ -42,12 +42,53 @@ def test_the_better_is_taken_where_it_is_no_luck() -> None:
     assert found.verdict(found.scores[1]) == "behind slow, p < 0.001"
 
 
-def test_of_few_images_a_large_lag_is_not_given_away_for_the_price() -> None:
-    few = Round(50, 50, {"fast": right(8, 50), "slow": right(3, 50)})
-    found = bakeoff([FAST, SLOW], few)
+def test_more_than_two_points_are_not_given_away_for_the_price() -> None:
+    enough = Round(300, 300, {"fast": right(28, 300), "slow": right(20, 300, first=100)})
+    found = bakeoff([FAST, SLOW], enough)
     assert not found.tests["fast"].is_sure
     assert found.recommended == SLOW
-    assert "too much for its price, though it could be luck, p = 0.062" in " ".join(found.reasons)
+    assert not found.too_few
+    # of 48 images 28 speak for slow: binomial, two-sided
+    assert "too much for its price, though it could be luck, p = 0.31" in " ".join(found.reasons)
+
+
+@pytest.mark.parametrize(
+    ("way", "parts"), [("left-out", "training and validation"), ("validation", "validation")]
+)
+def test_of_too_few_images_the_cheapest_is_taken_and_that_is_said_first(
+    way: str, parts: str
+) -> None:
+    few = Round(14, 14, {"fast": right(3, 14), "slow": right(2, 14)})
+    found = bakeoff([FAST, SLOW], few, way=way)
+    assert found.best.arm == SLOW
+    assert found.recommended == FAST
+    assert found.too_few
+    assert found.to_dict()["too_few_images"]
+    assert found.reasons[0] == (
+        f"14 {parts} images are too few to choose between networks: about 300 would do, the least "
+        "that can tell a lag of 2 points from luck. fast is taken for now, the cheapest of those "
+        "that can't be told from the best."
+    )
+    assert "slow is 7.1 points better" in " ".join(found.reasons)
+    assert "too much for its price" not in " ".join(found.reasons)
+
+
+def test_few_images_are_enough_where_they_tell_all_networks_from_the_best() -> None:
+    told = bakeoff([FAST, SLOW], Round(50, 50, {"fast": right(20, 50), "slow": right(2, 50)}))
+    assert told.recommended == SLOW
+    alone = bakeoff([FAST], Round(50, 50, {"fast": right(20, 50)}))
+    for found in (told, alone):
+        assert not found.too_few
+        assert not any("too few" in sentence for sentence in found.reasons)
+
+
+def test_poor_features_are_a_caution() -> None:
+    poor = bakeoff([FAST, SLOW], whole(fast=right(400), slow=right(301)))
+    assert poor.cautions == (
+        "Even slow is right on only 69.9%: frozen features hardly know these images, and "
+        "fine-tuning may order the networks differently.",
+    )
+    assert bakeoff([FAST, SLOW], whole(fast=right(400), slow=right(300))).cautions == ()
 
 
 def test_the_best_that_is_the_fastest_needs_no_excuse() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bowerbird.comparison.choosing import best_of, taken
+from bowerbird.comparison.choosing import FEWEST, NEAR, best_of, taken
+from bowerbird.comparison.significance import LIMIT, mcnemar
 from comparison.baked import right
 
 
@@ -25,9 +26,28 @@ def test_of_several_the_first_that_is_good_enough_is_taken() -> None:
     assert taken(correct) == "fair"
 
 
-def test_more_than_two_points_are_not_given_away() -> None:
-    assert taken({"cheap": right(3, 100), "dear": right(0, 100)}) == "dear"
-    assert taken({"cheap": right(2, 100), "dear": right(0, 100)}) == "cheap"
+@pytest.mark.parametrize(
+    ("images", "behind", "chosen"), [(300, 6, "cheap"), (300, 7, "dear"), (299, 7, "cheap")]
+)
+def test_more_than_two_points_are_not_given_away_where_images_could_show_them(
+    images: int, behind: int, chosen: str
+) -> None:
+    # wrong on other images than the dear one is, so that the lag could be luck
+    cheap, dear = right(20 + behind, images), right(20, images, first=100)
+    assert mcnemar(cheap, dear).p_value > LIMIT
+    assert taken({"cheap": cheap, "dear": dear}) == chosen
+
+
+def test_images_are_too_few_where_no_lag_that_is_near_could_be_told() -> None:
+    assert FEWEST == 300
+    least = round(NEAR * FEWEST)
+    assert mcnemar(right(least, FEWEST), right(0, FEWEST)).p_value < LIMIT
+    assert mcnemar(right(least - 1, FEWEST), right(0, FEWEST)).p_value > LIMIT
+
+
+def test_of_few_images_too_a_lag_that_is_no_luck_counts() -> None:
+    few = {"bad": right(12, 50), "fair": right(8, 50), "best": right(3, 50)}
+    assert taken(few) == "fair"
 
 
 def test_a_network_alone_is_taken() -> None:

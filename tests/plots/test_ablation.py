@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -94,6 +95,50 @@ def test_nothing_is_cut_off() -> None:
             assert (box.x1 <= size[0] + 1, box.y1 <= size[1] + 1) == (True, True)
 
 
+def test_long_names_stand_in_lines_broken_after_commas() -> None:
+    long = ladder_arms(["brightness=0.5,contrast=0.5,saturation=0.5,hue=0.1", "flip"])
+    result = found([150, 160, 100], long)
+    (drawn,) = changes(result).axes
+    assert [t.get_text() for t in drawn.get_yticklabels()] == [
+        "+ brightness=0.5,\ncontrast=0.5,\nsaturation=0.5, hue=0.1", "+ flip",
+    ]  # fmt: skip
+    (drawn,) = ladder(result).axes
+    assert [t.get_text() for t in drawn.get_xticklabels()] == [
+        "no augmentation", "+ brightness=0.5,\ncontrast=0.5,\nsaturation=0.5,\nhue=0.1",
+        "+ flip",
+    ]  # fmt: skip
+
+
+def test_names_that_differ_late_are_told_apart_and_endless_ones_are_shortened() -> None:
+    settings = ",".join(f"setting{n}=0.25" for n in range(12))
+    names = ["base", f"model=a_very_long_name{'x' * 30}lite0", f"{settings},a=1", f"{settings},a=2"]
+    arms = tuple(Arm(name, f"a{n}", {}, n) for n, name in enumerate(names))
+    (drawn,) = changes(found([150, 160, 100, 90], arms, "vary")).axes
+    shown = [t.get_text() for t in drawn.get_yticklabels()]
+    assert len(set(shown)) == 3
+    assert all(len(text.split("\n")) <= 4 for text in shown)
+    assert "…" in shown[0]
+    assert shown[0].endswith("lite0")
+    assert shown[1].endswith("a=1")
+
+
+def test_options_are_not_broken_the_seed_is_one_and_the_command_can_be_run(tmp_path: Path) -> None:
+    result = found([150, 151], LADDER[:2])
+    one = dataclasses.replace(
+        result, seeds=(0,), notes=("No line <ends> in --head-start.",),
+        settings={"recipe": {"data": "my images"}},
+    )  # fmt: skip
+    page = write_ablation(one, tmp_path).read_text()
+    assert 'more validation images (<code class="option">--val</code>), or' in page
+    assert 'No line &lt;ends&gt; in <code class="option">--head-start</code>.' in page
+    assert "code.option { white-space: nowrap; }" in page
+    assert "<dt>seed</dt>" in page
+    assert f"bowerbird train &#39;my images&#39; --config {tmp_path / 'winner.toml'}" in page
+    bare = write_ablation(result, tmp_path).read_text()
+    assert f"bowerbird train DATA --config {tmp_path / 'winner.toml'}" in bare
+    assert "<dt>seeds</dt>" in bare
+
+
 def test_the_page_says_what_came_out(tmp_path: Path) -> None:
     page = write_ablation(found([150, 180, 120, 150, 151]), tmp_path).read_text()
     for text in (
@@ -111,8 +156,6 @@ def test_the_page_says_what_came_out(tmp_path: Path) -> None:
 
 
 def test_failures_the_test_score_and_strange_names_are_on_the_page(tmp_path: Path) -> None:
-    import dataclasses
-
     arms = (Arm("<b>base</b>", "base", {}), Arm("x & y", "x", {"network.model": "<i>"}, 1))
     result = found([150, 151], arms, "vary")
     table = np.array([[0.9, 0.1], [0.2, 0.8]], np.float32)

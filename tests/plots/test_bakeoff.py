@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from matplotlib.figure import Figure
 
+from bowerbird.comparison.halving import Round
 from bowerbird.plots import render
 from bowerbird.plots.bakeoff import against_cost, against_images
-from comparison.baked import several
+from comparison.baked import arm, bakeoff, right, several
 
 
 def names(figure: Figure) -> list[str]:
@@ -43,6 +44,16 @@ def test_the_price_is_shown_with_the_front_and_the_recommendation() -> None:
     )
     assert axes.get_xlim()[0] == 0
     assert axes.get_ylabel() == "right, left out in turn"
+
+
+def test_the_front_is_a_staircase() -> None:
+    arms = [arm("cheap", 2.0), arm("dear", 4.0)]
+    found = bakeoff(arms, Round(1000, 1000, {"cheap": right(90), "dear": right(20)}))
+    (axes,) = against_cost(found).axes
+    (front,) = [line for line in axes.lines if str(line.get_label()).startswith("nothing is")]
+    assert front.get_drawstyle() == "steps-post"
+    assert list(front.get_xdata()) == [2.0, 4.0]
+    assert list(front.get_ydata()) == [0.91, 0.98]
 
 
 def test_prices_far_apart_get_a_scale_of_powers() -> None:

@@ -97,6 +97,16 @@ def test_networks_are_compared_and_written(
     assert any(line.startswith("90 of 180 images:") for line in said)
 
 
+def test_poor_features_are_noted(
+    data: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    monkeypatch.setattr("bowerbird.comparison.bakeoff.POOR", 1.01)
+    found = bakeoff(data, MODELS, **FAST)
+    assert found.notes[-1] == found.cautions[0]
+    assert "hardly know these images" in found.notes[-1]
+    assert any("180 images in 2 rounds:" in line for line in said)
+
+
 def test_test_images_are_never_computed_nor_looked_at(
     data: Path, appended: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

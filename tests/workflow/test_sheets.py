@@ -129,7 +129,7 @@ def test_a_page_shows_class_truth_sureness_and_name(tmp_path: Path) -> None:
     assert len(figure.axes[0].images) == 2
     unsure = Predictions(("x",), ("cat", "dog"), np.array([[1.0, 0.0]]), [-1], soft=False)
     shown = [t.get_text() for t in sheet.prediction_sheet(unsure, [0], loaded.get).findobj(Text)]
-    assert "? cat" in shown
+    assert "cat" in shown
 
 
 # From the command line

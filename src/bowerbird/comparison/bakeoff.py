@@ -4,9 +4,10 @@ Decisions:
 - The networks that went on to the end are compared with the best of them on the same images:
   McNemar's exact test, Holm's correction for their number (`significance`).
 - Taken is the cheapest that can't be told from the best (`choosing`). Cheapest is by the
-  milliseconds that an image takes, as measured here.
+  milliseconds that an image takes, as measured here. Where images are too few to choose, that
+  is said first.
 - A score from frozen features is a forecast: fine-tuning changes all networks, and not all by
-  the same.
+  the same. Where even the best is right on less than `POOR`, that is said, too.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from bowerbird.comparison.choosing import taken
+from bowerbird.comparison.choosing import FEWEST, NEAR, taken
 from bowerbird.comparison.costs import pareto
 from bowerbird.comparison.halving import Dropped, Round
 from bowerbird.comparison.significance import PairedTest, holm, p_words, paired_test
 from bowerbird.evaluation.intervals import wilson
 from bowerbird.evaluation.results import Interval
 
-__all__ = ["WAY_WORDS", "Arm", "Bakeoff", "Score"]
+__all__ = ["POOR", "WAY_WORDS", "Arm", "Bakeoff", "Score"]
 
+POOR = 0.7
+"""An accuracy of the best below which frozen features hardly know the images."""
 WAY_WORDS = {
     "left-out": "each image judged by a ridge regression on all the others, training and "
     "validation images together",
@@ -183,10 +186,15 @@ class Bakeoff:
 
     @cached_property
     def recommended(self) -> Arm:
-        """The cheapest of those that can't be told from the best and are near it."""
+        """The cheapest of those that can't be told from the best, see `choosing`."""
         correct = self.rounds[-1].correct
         named = {arm.name: arm for arm in self.arms if arm.name in correct}
         return named[taken({name: correct[name] for name in named})]
+
+    @property
+    def too_few(self) -> bool:
+        """Whether some can't be told from the best, and images are too few to choose by."""
+        return self.best.judged < FEWEST and not all(test.is_sure for test in self.tests.values())
 
     @property
     def score(self) -> Score:
@@ -219,10 +227,21 @@ class Bakeoff:
         taken, ends = self.score, self.score.interval
         images = "images left out in turn" if self.way == "left-out" else "validation images"
         return (
+            *([_too_few(self)] if self.too_few else []),
             f"{taken.arm.name} is right on {taken.accuracy:.1%} of {taken.judged:,} {images} "
             f"(95 % interval {ends.low:.1%} to {ends.high:.1%}).",
             _price(taken.arm),
             *_against(self),
+        )
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """Why these scores may not foretell those of fine-tuning, in sentences."""
+        if self.best.accuracy >= POOR:
+            return ()
+        return (
+            f"Even {self.best.arm.name} is right on only {self.best.accuracy:.1%}: frozen features "
+            "hardly know these images, and fine-tuning may order the networks differently.",
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -236,6 +255,7 @@ class Bakeoff:
             "pareto_front": list(self.front),
             "decided_on": self.way,
             "finished": self.finished,
+            "too_few_images": self.too_few,
             "networks": [score.to_dict() for score in self.scores],
             "against_the_best": {name: test.to_dict() for name, test in self.tests.items()},
             "rounds": [ended.to_dict() for ended in self.rounds],
@@ -246,6 +266,18 @@ class Bakeoff:
             "commands": dict(self.commands),
             "settings": dict(self.settings),
         }
+
+
+def _too_few(found: Bakeoff) -> str:
+    """That the choice is none, and how many images would do."""
+    parts = "training and validation" if found.way == "left-out" else "validation"
+    judged = found.best.judged
+    return (
+        f"{judged:,} {parts} image{'s are' if judged != 1 else ' is'} too few to choose between "
+        f"networks: about {FEWEST} would do, the least that can tell a lag of {100 * NEAR:g} "
+        f"points from luck. {found.recommended.name} is taken for now, the cheapest of those that "
+        "can't be told from the best."
+    )
 
 
 def _against(found: Bakeoff) -> list[str]:

@@ -6,11 +6,13 @@ Decisions:
 - Hollow points are single seeds, so that a mean that rests on one lucky seed shows.
 - A ladder's band is the interval of the change against its first step: the luck that all
   steps share is not in it.
+- A long name, such as one of several settings, stands in several lines, broken after commas.
 """
 
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,9 +25,9 @@ from bowerbird.plots.style import (
     INK,
     MUTED,
     RED,
-    labels,
     new_figure,
     percent,
+    shortened,
     style,
 )
 
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["changes", "ladder"]
 
+_LINES = 4
+_PLUS = "+\N{NO-BREAK SPACE}"
 _MARKS = {"helps": "^", "harms": "v", "not to be told": "o"}
 _GOOD, _BAD, _OPEN = (GREEN, "#00795A"), (RED, "#B34700"), (MUTED, MUTED)
 
@@ -49,9 +53,10 @@ def changes(found: Ablation) -> Figure:
     if not shown:
         raise DataError("No arm can be compared with the base: every run of one side failed.")
     with style():
-        names = labels([result.arm.name for result in shown])
-        beside = 0.075 * max(map(len, names))
-        figure = new_figure(7.6 + beside, 1.5 + 0.46 * len(shown))
+        names = _in_lines([result.arm.name for result in shown], 24)
+        beside = 0.075 * max(len(line) for name in names for line in name.split("\n"))
+        row_height = max(0.46, 0.17 * _most_lines(names) + 0.08)
+        figure = new_figure(7.6 + beside, 1.5 + row_height * len(shown))
         axes = figure.subplots()
         axes.axvline(0, color=INK, lw=1)
         for row, result in enumerate(shown):
@@ -80,7 +85,8 @@ def ladder(found: Ablation) -> Figure:
     places = np.arange(len(steps))
     middle = np.array([result.accuracy for result in steps])
     with style():
-        figure = new_figure(max(5.6, 1.4 * len(steps) + 1.2), 3.8)
+        names = _in_lines([result.arm.name for result in steps], 20)
+        figure = new_figure(max(5.6, 1.5 * len(steps) + 1.2), 3.5 + 0.15 * _most_lines(names))
         axes = figure.subplots()
         low, high = _band(found, steps)
         axes.fill_between(places, low, high, color=BLUE, alpha=0.15, lw=0)
@@ -91,8 +97,6 @@ def ladder(found: Ablation) -> Figure:
                 mfc="white", mec=INK, mew=0.8, ms=4, zorder=4,
             )  # fmt: skip
             _name_verdict(axes, found, result, float(place))
-        short = labels([result.arm.name for result in steps])
-        names = [textwrap.fill(name.replace("+ ", "+\N{NO-BREAK SPACE}"), 17) for name in short]
         axes.set_xticks(places, names, fontsize=8)
         axes.yaxis.set_major_formatter(percent)
         axes.grid(axis="y")
@@ -100,6 +104,29 @@ def ladder(found: Ablation) -> Figure:
         axes.set_title(f"Accuracy on {found.images:,} validation images, step by step")
         axes.set_xlabel("band: 95 % interval of the change against the first; hollow: single seeds")
     return figure
+
+
+def _in_lines(names: Sequence[str], width: int) -> list[str]:
+    """Names in lines of that width, or of more where they would coincide."""
+    for length in (width, width + 8, width + 16):
+        found = [_wrapped(name, length) for name in names]
+        if len(set(found)) == len(set(names)):
+            break
+    return found
+
+
+def _wrapped(name: str, width: int) -> str:
+    """Broken after commas and at blanks; words and lines that are too many are shortened."""
+    words = name.replace(", ", ",").replace(",", ", ").replace("+ ", _PLUS).split(" ")
+    short = " ".join(shortened(word, width).replace("+ ", _PLUS) for word in words)
+    lines = textwrap.wrap(short, width, break_on_hyphens=False, break_long_words=False)
+    if len(lines) > _LINES:
+        lines = [*lines[: _LINES - 2], "…", lines[-1]]
+    return "\n".join(lines).replace(_PLUS, "+ ")
+
+
+def _most_lines(names: Sequence[str]) -> int:
+    return max(name.count("\n") for name in names) + 1
 
 
 def _draw_change(axes: Axes, found: Ablation, result: ArmResult, row: int) -> None:

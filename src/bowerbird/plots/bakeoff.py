@@ -3,8 +3,9 @@
 Decisions:
 - A network has the same colour and mark in both: its place on the list. Colours come round
   again after seven, with other marks.
-- A network that was dropped ends in a cross; against cost it is hollow, since it was judged on
-  fewer images than those that went on.
+- A network that was dropped ends in a cross; against cost it is hollow: its accuracy is that
+  of the round it was dropped after, on fewer images unless that was the last one.
+- The front is a staircase: between two networks the better one is not to be had for less.
 - Bands and bars are 95 % intervals of each network by itself (Wilson). The networks were judged
   on the same images, so that differences are surer than overlapping bands suggest: the tests
   tell.
@@ -70,9 +71,9 @@ def against_cost(found: Bakeoff) -> Figure:
         front = [score for score in found.scores if score.arm.name in found.front]
         front.sort(key=lambda score: score.arm.milliseconds)
         if len(front) > 1:
-            axes.plot(
-                [s.arm.milliseconds for s in front], [s.accuracy for s in front], color=MUTED,
-                lw=1.2, ls="--", zorder=1, label="nothing is both better and faster",
+            axes.step(
+                [s.arm.milliseconds for s in front], [s.accuracy for s in front], where="post",
+                color=MUTED, lw=1.2, ls="--", zorder=1, label="nothing is both better and faster",
             )  # fmt: skip
         axes.plot([], [], marker="o", ms=9, mfc="none", mec=INK, mew=1.4, ls="none", label=_TAKE)
         taken = found.score

@@ -6,6 +6,8 @@ the figures, the table, the runs, and how to read it all.
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,6 +75,8 @@ def _figures(found: Ablation) -> dict[str, Figure]:
 def _told(found: Ablation, figures: Mapping[str, Figure], folder: Path) -> dict[str, Any]:
     return {
         "found": found,
+        "finding": [_with_options(sentence) for sentence in found.finding],
+        "notes": [_with_options(sentence) for sentence in found.notes],
         "kind": _WORDS[found.kind],
         "facts": _facts(found),
         "charts": {name: chart(figure, _ALT[name]) for name, figure in figures.items()},
@@ -81,8 +85,23 @@ def _told(found: Ablation, figures: Mapping[str, Figure], folder: Path) -> dict[
         "steps": any(result.step for result in found.results),
         "timed": bool(found.settings.get("recipe", {}).get("train", {}).get("budget")),
         "settings": list(_flat(found.settings.get("recipe", {}))),
-        "folder": folder,
+        "train": _command(found, folder),
     }
+
+
+def _with_options(sentence: str) -> str:
+    """A sentence whose options are marked as such, so that no line ends within one."""
+    from markupsafe import Markup, escape
+
+    plain = str(escape(sentence))  # of Markup, `re.sub` would escape the marks
+    option = r"(?<![\w-])(--[a-z]+(?:-[a-z]+)*)"
+    return Markup(re.sub(option, r'<code class="option">\1</code>', plain))
+
+
+def _command(found: Ablation, folder: Path) -> str:
+    """That trains the winner again, for a shell."""
+    data = found.settings.get("recipe", {}).get("data") or "DATA"
+    return shlex.join(["bowerbird", "train", data, "--config", str(folder / "winner.toml")])
 
 
 def _facts(found: Ablation) -> list[tuple[str, str, str]]:
@@ -92,7 +111,11 @@ def _facts(found: Ablation) -> list[tuple[str, str, str]]:
     failed = f", {len(found.failures)} failed" if found.failures else ""
     facts = [
         ("arms", str(len(found.results)), _WORDS[found.kind]),
-        ("seeds", str(len(found.seeds)), "of the training; the split is the same"),
+        (
+            "seed" if len(found.seeds) == 1 else "seeds",
+            str(len(found.seeds)),
+            "of the training; the split is the same",
+        ),
         ("validation images", f"{found.images:,}", "the same for every arm"),
         ("training", duration(trained), f"{many(runs, 'run')}{failed}"),
     ]

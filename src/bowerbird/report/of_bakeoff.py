@@ -10,6 +10,7 @@ from pathlib import Path
 from bowerbird import plots, storage
 from bowerbird.comparison.bakeoff import WAY_WORDS, Bakeoff
 from bowerbird.comparison.bakeoff_tables import csv_tables
+from bowerbird.comparison.choosing import FEWEST
 from bowerbird.comparison.significance import p_words
 from bowerbird.plots.bakeoff import against_cost, against_images
 from bowerbird.report.content import duration, many, percent
@@ -46,7 +47,9 @@ def write_bakeoff(found: Bakeoff, folder: Path) -> Path:
         .render(
             found=found,
             taken=found.score,
+            lede=_lede(found),
             facts=_facts(found),
+            hollow=_hollow(found),
             way=WAY_WORDS[found.way],
             p_words=p_words,
             charts={name: chart(figure, _ALT[name]) for name, figure in figures.items()},
@@ -60,6 +63,32 @@ _ALT = {
     "images": "Accuracy of each network against the number of images; the table has the figures.",
     "cost": "Accuracy of each network against milliseconds per image; the table has the figures.",
 }
+
+
+def _lede(found: Bakeoff) -> str:
+    """What took part, on how many images, and whether these are enough."""
+    last = found.rounds[-1]
+    images = f"{last.images:,} of {last.of:,}" if not found.finished else f"{last.of:,}"
+    late = "" if found.finished else ", for want of time"
+    few = " These are too few to choose between networks" if found.too_few else ""
+    return (
+        f"{many(len(found.arms), 'network')} on {images} images of {len(found.classes)} classes in "
+        f"{found.data}{late}.{few}{f': about {FEWEST} would do.' if few else ''}"
+    )
+
+
+def _hollow(found: Bakeoff) -> str:
+    """What hollow points are, if there are any."""
+    gone = [score.images for score in found.scores if score.dropped is not None]
+    if not gone:
+        return ""
+    last = found.rounds[-1].images
+    judged = "they were judged on fewer images than the others"
+    if min(gone) == last:
+        judged = "they were judged on as many images as the others"
+    elif max(gone) == last:
+        judged = "some were judged on fewer images than the others"
+    return f" Networks that were dropped are hollow; {judged}."
 
 
 def _facts(found: Bakeoff) -> list[tuple[str, str, str]]:

@@ -385,5 +385,6 @@ def _chosen(solution: Solution) -> dict[str, Any]:
 def _described(phase: PhasePlan) -> str:
     words = "; ".join(f"{step.name} ({step.source}) from epoch {step.epoch + 1} on"
                       for step in phase.later)  # fmt: skip
-    first = f"{phase.epochs} epochs {phase.name} ({phase.source})"
+    epochs = "1 epoch" if phase.epochs == 1 else f"{phase.epochs} epochs"
+    first = f"{epochs} {phase.name} ({phase.source})"
     return f"{first}, {words}" if words else first

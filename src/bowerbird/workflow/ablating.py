@@ -32,6 +32,7 @@ from bowerbird.comparison.ablation import Ablation, Failure, Outcome
 from bowerbird.comparison.arms import Arm, Kind
 from bowerbird.comparison.weighing import weigh
 from bowerbird.config import Recipe
+from bowerbird.data.splitting.notes import plural
 from bowerbird.errors import BowerbirdError, ConfigError, DataError, Interrupted, RunError
 from bowerbird.runs import Run, load_run
 from bowerbird.workflow import training
@@ -171,7 +172,7 @@ class _Journey:
         dataset, parts = self._frozen(dataset, parts)
         total = len(self.seeds) * len(self.arms)
         progress.say(
-            f"{len(self.arms)} arms × {len(self.seeds)} seeds = {total} runs, in "
+            f"{len(self.arms)} arms × {plural(len(self.seeds), 'seed')} = {total} runs, in "
             f"{self.folder / 'runs'}"
         )
         try:

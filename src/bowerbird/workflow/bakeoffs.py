@@ -201,7 +201,8 @@ def _run(asked: _Asked, limit: Limit) -> Bakeoff:
     )  # fmt: skip
     taken = found.recommended
     commands = {"train": asked.train(taken.model, taken.weights), "again": asked.again}
-    return dataclasses.replace(found, commands=commands)
+    notes = found.notes + found.cautions
+    return dataclasses.replace(found, commands=commands, notes=notes)
 
 
 def _check_place(asked: _Asked, dataset: Dataset) -> None:
@@ -272,7 +273,8 @@ def _tell_plan(sitting: Sitting, contest: Contest, rounds: Sequence[int]) -> Non
     for name, why in sitting.late.items():
         progress.say(f"Left out: {name}. {why}")
     progress.say(
-        f"{len(sitting.arms)} networks, {len(contest.pool):,} images in {len(rounds)} rounds: "
+        f"{len(sitting.arms)} networks, {len(contest.pool):,} images in {len(rounds)} "
+        f"round{'s' * (len(rounds) != 1)}: "
         f"about {seconds:.0f} s if none is dropped; {max(0, contest.limit.left):.0f} s are left."
     )
 
