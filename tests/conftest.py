@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,3 +19,14 @@ def _cache_of_its_own(
     monkeypatch.setenv("BOWERBIRD_CACHE", str(folder))
     monkeypatch.delenv("BOWERBIRD_CACHE_GB", raising=False)
     monkeypatch.setenv("no_proxy", "*")  # servers of tests are on this machine
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Torch on one thread: tiny layers are not worth more."""
+    import torch  # most tests need none of it
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-__all__ = ["Task", "log_to", "say", "show", "task", "without_bars"]
+__all__ = ["Task", "in_terminal", "log_to", "say", "show", "task", "without_bars"]
 
 
 class Task(Protocol):
@@ -73,6 +74,11 @@ def task(description: str, total: int) -> Iterator[Task]:
         yield _Bar(_bars, identifier)
     finally:
         _bars.remove_task(identifier)
+
+
+def in_terminal() -> bool:
+    """Whether what is printed is seen in a terminal, rather than kept elsewhere, or nowhere."""
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 @contextlib.contextmanager

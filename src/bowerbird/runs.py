@@ -49,7 +49,15 @@ from bowerbird.errors import CacheError, ConfigError, RunError
 if TYPE_CHECKING:
     from bowerbird.models.networks import Network
 
-__all__ = ["HISTORY_COLUMNS", "Run", "check_free", "create_run", "load_run", "new_folder"]
+__all__ = [
+    "BEGINNING",
+    "HISTORY_COLUMNS",
+    "Run",
+    "check_free",
+    "create_run",
+    "load_run",
+    "new_folder",
+]
 
 HISTORY_COLUMNS = (
     "phase",
@@ -353,6 +361,10 @@ def _named(lock: Path) -> str:
         return f" (number {int(lock.read_text())})"
     except (OSError, ValueError):  # elsewhere, or just starting
         return ""
+
+
+BEGINNING = ("config.toml", "classes.txt", "manifest.csv", "data.json", "environment.json")
+"""Files of a run in which nothing is computed yet."""
 
 
 def _write_beginning(folder: Path, recipe: Recipe, dataset: Dataset, split: Split) -> None:

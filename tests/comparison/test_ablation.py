@@ -48,6 +48,10 @@ def test_a_setting_that_spoils_training_is_named_though_the_probe_hides_it() -> 
         "flip spoils training: no epoch was right in more than 50.0%"
     )
     assert "in both runs" in found.finding[0]
+    without = dataclasses.replace(flip, name="without flip")
+    left_out = [dataclasses.replace(o, arm=without.name) for o in hidden]
+    words = weigh("leave-one-out", [base, without], [*made, *left_out]).finding[0]
+    assert words.startswith("without flip spoils training")
     one = [hidden[0], dataclasses.replace(hidden[1], beaten=None)]
     near = [dataclasses.replace(o, beaten=o.accuracy - 0.01) for o in hidden]
     for other in (one, near):

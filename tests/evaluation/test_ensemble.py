@@ -19,13 +19,7 @@ from bowerbird.evaluation.results import Predictions
 from bowerbird.runs import Run
 from drawing import draw_folder
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +55,9 @@ def test_classes_are_known_by_name_and_images_by_path() -> None:
     found = averaged([first, other], ("ant", "bee"))
     assert found.paths == ("y.png",)
     assert found.probabilities[0].tolist() == pytest.approx([(0.1 + 0.8) / 2, (0.9 + 0.2) / 2])
+    turned = averaged([first, first.select([1, 0])], ("ant", "bee"))
+    assert turned.paths == first.paths
+    assert np.array_equal(turned.probabilities, first.probabilities)
 
 
 def test_two_runs_say_what_each_says_averaged(runs: list[Run], data: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,13 +21,7 @@ from bowerbird.explanation.results import Attribution, joined
 from bowerbird.runs import Run
 from drawing import draw, draw_folder
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _alone() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import base64
 import dataclasses
 import io
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,12 +32,7 @@ NETWORK = NetworkConfig(model="test_resnet", weights="none", image_size=64, offl
 TINY = TrainConfig(method="probe", precision="float32", workers=1)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _alone() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

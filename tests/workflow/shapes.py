@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from bowerbird.config import NetworkConfig, Recipe, SplitConfig, TrainConfig
 from bowerbird.evaluation.looks import Looks, looks_at
@@ -16,14 +14,6 @@ from drawing import draw_folder
 
 TINY = TrainConfig(method="probe", views=1, precision="float32", workers=1)
 NETWORK = NetworkConfig(model="test_resnet", weights="none", image_size=32, offline=True)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from safetensors.torch import save_file
 
 import bowerbird as bb
@@ -28,12 +26,7 @@ MODELS = "test_resnet=none,test_efficientnet=none"
 FAST: dict[str, Any] = {"image_size": 32, "offline": True, "workers": 1, "device": "cpu"}
 
 
-@pytest.fixture(autouse=True)
-def _alone() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

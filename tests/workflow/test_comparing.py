@@ -5,12 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from bowerbird import leaderboard, storage
 from bowerbird.comparison import clock
@@ -24,12 +22,7 @@ from drawing import draw_folder
 NETWORK = NetworkConfig(model="test_resnet", weights="none", image_size=32, offline=True)
 
 
-@pytest.fixture(autouse=True)
-def _alone() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,11 @@ from bowerbird.evaluation.metrics import score
 from bowerbird.evaluation.results import Evaluation, Predictions
 from bowerbird.workflow import folds, training
 from bowerbird.workflow.folds import CrossValidation, cross_validate
-from workflow.shapes import TINY, data, one_thread, plain, recipe, times
+from workflow.shapes import TINY, data, plain, recipe, times
 
-__all__ = ["data", "one_thread", "plain"]
+__all__ = ["data", "plain"]
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def evaluation(*right: bool, first: int = 0) -> Evaluation:
@@ -142,6 +144,39 @@ def test_stopped_in_a_fold_the_same_settings_go_on(
     again = cross_validate(recipe(data, folds=3), tmp_path / "x")
     assert trained == [1, 2, 2, 3]
     assert again.to_dict() == found.to_dict()
+
+
+def test_going_on_deletes_nothing_but_a_beginning(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any) -> Any:
+        raise Interrupted("Stopped.")
+
+    monkeypatch.setattr(training, "train", stop)
+    with pytest.raises(Interrupted):
+        cross_validate(recipe(data, folds=2), tmp_path / "x")
+    fold = tmp_path / "x-fold1"
+    fold.mkdir()
+    (fold / "mine.txt").write_text("mine")
+    with pytest.raises(RunError, match="x-fold1 exists already and is never overwritten"):
+        cross_validate(recipe(data, folds=2), tmp_path / "x")
+    assert (fold / "mine.txt").read_text() == "mine"
+    (fold / "mine.txt").unlink()
+    (fold / "config.toml").write_text("")
+    (fold / ".part-0123").write_text("")
+    with pytest.raises(Interrupted):
+        cross_validate(recipe(data, folds=2), tmp_path / "x")
+    assert not fold.exists()
+
+
+@pytest.mark.usefixtures("plain")
+def test_a_trained_fold_that_is_damaged_is_named_and_kept(data: Path, tmp_path: Path) -> None:
+    found = cross_validate(recipe(data, folds=2), tmp_path / "x")
+    file = found.runs[0].path / "environment.json"
+    file.write_text("{")
+    with pytest.raises(RunError, match=r"environment\.json"):
+        cross_validate(recipe(data, folds=2), tmp_path / "x")
+    assert (found.runs[0].path / "model" / "model.safetensors").is_file()
 
 
 @pytest.mark.usefixtures("plain")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from bowerbird.cli import main
 from bowerbird.config import NetworkConfig, Recipe, SplitConfig, TrainConfig
@@ -22,12 +21,7 @@ NETWORK = NetworkConfig(model="test_resnet", weights="none", image_size=32, offl
 FAST: dict[str, Any] = {"top_k": [2, "all"], "seeds": 1}
 
 
-@pytest.fixture(autouse=True)
-def _alone() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

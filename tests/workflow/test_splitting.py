@@ -15,9 +15,11 @@ from bowerbird.progress import log_to
 from bowerbird.runs import load_run
 from bowerbird.workflow.splitting import write_split
 from drawing import draw_folder
-from workflow.shapes import TINY, data, one_thread, plain, recipe, times
+from workflow.shapes import TINY, data, plain, recipe, times
 
-__all__ = ["data", "one_thread", "plain"]
+__all__ = ["data", "plain"]
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 # The locked test split
 

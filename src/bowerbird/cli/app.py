@@ -149,7 +149,7 @@ def as_options(config: BaseModel | None) -> str:
 
 def terminal_width() -> int | None:
     """Characters in a line of the terminal; None where the output goes elsewhere."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    return shutil.get_terminal_size().columns if progress.in_terminal() else None
 
 
 def print_json(value: Any) -> None:

@@ -331,9 +331,9 @@ class Ablation:
 
 def _spoilt(result: ArmResult) -> str:
     best = max(outcome.beaten or 0.0 for outcome in result.outcomes)
-    runs = len(result.outcomes)
+    name, runs = result.arm.name.removeprefix("+ "), len(result.outcomes)
     return (
-        f"{_subject(result)} spoils training: no epoch was right in more than {best:.1%}, while "
+        f"{name} spoils training: no epoch was right in more than {best:.1%}, while "
         f"what it began from, the probe, was in {result.accuracy:.1%} and was kept, in "
         f"{'its only run' if runs == 1 else 'both runs' if runs == 2 else f'all {runs} runs'}."
     )

@@ -64,10 +64,11 @@ def averaged(answers: Sequence[Predictions], classes: Sequence[str]) -> Predicti
         classes: the same in the order wanted.
     """
     common = set.intersection(*(set(found.paths) for found in answers))
-    said = [
-        found.select([row for row, path in enumerate(found.paths) if path in common])
-        for found in answers
-    ]
+    kept = [path for path in answers[0].paths if path in common]
+    said = []
+    for found in answers:
+        place = {path: row for row, path in enumerate(found.paths)}
+        said.append(found.select([place[path] for path in kept]))
     tables = [found.probabilities[:, _order(found.classes, classes)] for found in said]
     mean = np.asarray(np.mean(tables, axis=0, dtype=np.float64), np.float32)
     first, order = said[0], np.array([*_order(classes, said[0].classes), -1], np.int64)

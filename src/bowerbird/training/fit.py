@@ -224,7 +224,8 @@ class _Training:
             f"with a linear classifier on {extractor.shape[0]} frozen features."
         )
         if probe.all_alike(views[0]):
-            self.run.note_environment({"features_alike": True})
+            if processes.is_main():
+                self.run.note_environment({"features_alike": True})
             progress.say(probe.words_on_alike(self.config, surgery=bool(self.network.surgery)))
         return solution
 

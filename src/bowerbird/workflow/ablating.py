@@ -356,10 +356,7 @@ def _trained(folder: Path, recipe: Recipe, dataset: Dataset, parts: Split) -> Ru
     from bowerbird.training import fit
 
     if not training.begun(folder):
-        if (folder / "history.csv").exists():  # it was trained, and is damaged: say how
-            load_run(folder).environment()
-        if folder.exists():  # stopped while it was being made
-            shutil.rmtree(folder)
+        training.clear_beginning(folder)
         run = fit(None, dataset, parts, out=folder, recipe=recipe)
         training.finish(run)
     else:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -187,8 +186,7 @@ def _fold(recipe: Recipe, folder: Path, words: str) -> tuple[Run, Evaluation]:
 
     def state() -> str:
         if not training.begun(folder):
-            if folder.exists():  # stopped while it was being made
-                shutil.rmtree(folder)
+            training.clear_beginning(folder)
             return "new"
         run = load_run(folder)
         return "done" if run.finished and (folder / "report.html").is_file() else "begun"

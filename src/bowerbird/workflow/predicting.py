@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,9 +71,10 @@ def predict(
         raise DataError("No images are named. Use: bowerbird predict RUN IMAGES")
     parts = _unlabelled(named)
     total = sum(len(part) for part in parts)
-    seen = output is None and sys.stdout is not None and sys.stdout.isatty()
     with (
-        progress.without_bars() if seen else contextlib.nullcontext(),
+        progress.without_bars()
+        if output is None and progress.in_terminal()
+        else contextlib.nullcontext(),
         drawn or contextlib.nullcontext(),
         writing(output, opened.classes, as_json=as_json) as write,
         progress.task("Predicting", total) as task,

@@ -7,6 +7,7 @@ decided here but the order.
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from bowerbird.data.dataset import Dataset
 from bowerbird.data.splitting.splits import Split
 from bowerbird.errors import ConfigError, Interrupted, RunError
 from bowerbird.evaluation.results import Evaluation
-from bowerbird.runs import Run, check_free, load_run
+from bowerbird.runs import BEGINNING, Run, check_free, load_run
 
 if TYPE_CHECKING:
     from bowerbird.evaluation.predict import Predictor
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 from bowerbird.workflow.diagnosing import diagnose
 from bowerbird.workflow.reading import read_and_split
 
-__all__ = ["begun", "find_rate", "finish", "idle_settings", "resume", "train"]
+__all__ = ["begun", "clear_beginning", "find_rate", "finish", "idle_settings", "resume", "train"]
 
 
 def train(recipe: Recipe, out: Path | None = None) -> tuple[Run, dict[str, Evaluation]]:
@@ -99,6 +100,26 @@ def begun(folder: Path) -> bool:
         return "network_given" in load_run(folder).environment()
     except RunError:
         return False
+
+
+def clear_beginning(folder: Path) -> None:
+    """Remove what is left of a run that was stopped while its folder was being made.
+
+    Raises:
+        RunError: the folder holds anything else: a damaged run (the message says how), or files
+            that aren't ours.
+    """
+    if not folder.exists():
+        return
+    if (folder / "history.csv").exists():  # it was trained, and is damaged: say how
+        load_run(folder).environment()
+    if any(not _is_beginning(path.name) for path in folder.iterdir()):
+        check_free(folder)  # refuses it
+    shutil.rmtree(folder)
+
+
+def _is_beginning(name: str) -> bool:
+    return name in BEGINNING or name.startswith(".part-")
 
 
 def find_rate(recipe: Recipe, figure: Path) -> RateCurve:
