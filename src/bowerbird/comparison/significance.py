@@ -11,8 +11,8 @@ Decisions:
   witnesses. Where there are such, the test flips the sign of each group's difference, exactly:
   with groups of one image that is McNemar's test (the randomisation of paired differences of R.
   A. Fisher, The Design of Experiments, 1935).
-- Another training of the same network, with
-  another seed, may come out differently: that is not in these figures.
+- Another training of the same network, with another seed, may come out differently: that is not
+  in these figures.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import bdtr
-from scipy.stats import binom
+from scipy.special import bdtr, gammaln
 
 from bowerbird.comparison.bootstrap import Difference, bootstrap_difference, by_group, check_pair
 
@@ -210,10 +209,17 @@ def sign_flips(sums: npt.ArrayLike) -> float:
     chances = np.ones(1)  # of the sum of those with a minus
     for value, count in zip(*np.unique(found[found > 0], return_counts=True), strict=True):
         minus = np.zeros(int(value * count) + 1)
-        minus[:: int(value)] = binom.pmf(np.arange(count + 1), count, 0.5)
+        minus[:: int(value)] = _of_coins(int(count))
         chances = np.convolve(chances, minus)
     sums_found = total - 2 * np.arange(total + 1)
     return min(1.0, float(chances[np.abs(sums_found) >= seen].sum()))
+
+
+def _of_coins(n: int) -> Floats:
+    """[n + 1] chances of so many heads among n coins."""
+    heads = np.arange(n + 1)
+    ways = gammaln(n + 1) - gammaln(heads + 1) - gammaln(n - heads + 1)
+    return np.asarray(np.exp(ways - n * np.log(2)), np.float64)
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
